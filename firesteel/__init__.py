@@ -1,0 +1,59 @@
+"""Firesteel: PyTorch training on Apache Spark, from raw images and tables to an evaluated network.
+
+>>> import firesteel                                                       # doctest: +SKIP
+>>> firesteel.prepare("photos/", "dataset/", size=(32, 32))                # doctest: +SKIP
+>>> firesteel.train("dataset/", "run/", model="cnn", workers=2)            # doctest: +SKIP
+>>> firesteel.evaluate("run/", "dataset/").accuracy                        # doctest: +SKIP
+>>> firesteel.Predictor("run/").predict_files(["photo.jpg"])[0].label      # doctest: +SKIP
+
+Names are imported when they are first used: ``import firesteel`` costs no torch and needs no pyspark.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from firesteel._version import __version__
+
+if TYPE_CHECKING:
+    from firesteel.api import TrainResult, evaluate, prepare, train
+    from firesteel.data.manifest import Dataset
+    from firesteel.errors import FiresteelError
+    from firesteel.evaluation.counts import Evaluation
+    from firesteel.inference.predictor import Prediction, Predictor
+
+_PUBLIC = {
+    "Dataset": "firesteel.data.manifest",
+    "Evaluation": "firesteel.evaluation.counts",
+    "FiresteelError": "firesteel.errors",
+    "Prediction": "firesteel.inference.predictor",
+    "Predictor": "firesteel.inference.predictor",
+    "TrainResult": "firesteel.api",
+    "evaluate": "firesteel.api",
+    "prepare": "firesteel.api",
+    "train": "firesteel.api",
+}
+
+__all__ = [
+    "Dataset",
+    "Evaluation",
+    "FiresteelError",
+    "Prediction",
+    "Predictor",
+    "TrainResult",
+    "__version__",
+    "evaluate",
+    "prepare",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PUBLIC:
+        return getattr(importlib.import_module(_PUBLIC[name]), name)
+    raise AttributeError(f"module 'firesteel' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

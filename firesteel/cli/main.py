@@ -1,0 +1,331 @@
+"""``firesteel``: the commands and their options."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from firesteel._version import __version__
+from firesteel.cli.output import answering, console, note, print_json, say
+
+app = typer.Typer(
+    name="firesteel",
+    help="PyTorch training on Apache Spark: from raw images and tables to an evaluated network.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output and nothing else there.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and Spark's own log.")]
+Engine = Annotated[
+    str | None, typer.Option(help="spark or local. Default: spark if a master is given or configured, else local.")
+]
+Master = Annotated[str | None, typer.Option(help="Spark master, for example local[2], spark://host:7077, yarn.")]
+ModelOption = Annotated[
+    str | None, typer.Option("--model", help="MODULE:FACTORY, where the model's own description may not be followed.")
+]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"firesteel {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def prepare(
+    source: Annotated[str, typer.Argument(help="Class folders of images, a BSON dump, or a folder of idx files.")],
+    dataset: Annotated[str, typer.Argument(help="Folder for the prepared dataset.")],
+    format: Annotated[str, typer.Option(help="auto, images, bson or idx.")] = "auto",
+    size: Annotated[
+        str | None, typer.Option(help="HEIGHTxWIDTH. Default: that of the pictures, if they agree.")
+    ] = None,
+    channels: Annotated[
+        int | None, typer.Option(help="1 (grey) or 3 (RGB). Default: 1 if all are grey, else 3.")
+    ] = None,
+    split: Annotated[
+        str | None, typer.Option(help="Fractions. Default: the source's own split, else train=0.8,test=0.2.")
+    ] = None,
+    encoding: Annotated[str, typer.Option(help="raw (fastest) or jpeg (smallest).")] = "raw",
+    min_per_class: Annotated[int, typer.Option(metavar="N", help="Drop classes with fewer rows.")] = 1,
+    seed: Annotated[int, typer.Option(help="Of the split and of the mixing.")] = 12345,
+    shard_mb: Annotated[int, typer.Option(metavar="MB", help="Size of a shard.")] = 32,
+    id_field: Annotated[str | None, typer.Option(help="bson: names a record. Default: _id")] = None,
+    label_field: Annotated[str | None, typer.Option(help="bson: its class. Default: category_id")] = None,
+    picture_field: Annotated[str | None, typer.Option(help="bson: its pictures. Default: imgs.picture")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace another dataset in that folder.")] = False,
+    engine: Engine = None,
+    master: Master = None,
+    workers: Annotated[int | None, typer.Option(help="Processes of the local engine. Default: one a core.")] = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Decode, resize and split a source once, into a sharded dataset that training reads at full speed."""
+    with answering(debug):
+        from firesteel import api
+        from firesteel.cli.report import prepared_as_json, show_prepared
+        from firesteel.monitoring.progress import watching_preparation
+
+        fields = {"id_field": id_field, "label_field": label_field, "picture_field": picture_field}
+        result = api.prepare(
+            source,
+            dataset,
+            format=format,
+            format_options={name: value for name, value in fields.items() if value is not None},
+            size=size,
+            channels=channels,
+            split=split,
+            encoding=encoding,
+            min_per_class=min_per_class,
+            seed=seed,
+            shard_bytes=shard_mb << 20,
+            overwrite=overwrite,
+            engine=engine,  # type: ignore[arg-type]
+            master=master,
+            workers=workers,
+            watch=watching_preparation(console, None),
+            debug=debug,
+        )
+        if as_json:
+            print_json(prepared_as_json(result))
+        else:
+            show_prepared(result)
+
+
+@app.command()
+def train(
+    dataset: Annotated[str, typer.Argument(help="A prepared dataset.")],
+    run: Annotated[str, typer.Argument(help="Folder for the run.")],
+    model: Annotated[
+        str, typer.Option(help="cnn, mlp, lstm or MODULE:FACTORY; options behind: mlp:hidden=[64,32]")
+    ] = "cnn",
+    epochs: Annotated[int, typer.Option(help="Passes over the training split.")] = 10,
+    batch_size: Annotated[int, typer.Option(help="Rows a worker and step.")] = 32,
+    workers: Annotated[
+        int | None, typer.Option(help="Copies of the model. Default: slots of a local[N] master, else 1.")
+    ] = None,
+    learning_rate: Annotated[float, typer.Option(help="Of the optimizer.")] = 0.001,
+    optimizer: Annotated[
+        str, typer.Option(help="sgd, adam, adamw, adagrad, rmsprop, adadelta; sgd:momentum=0.9")
+    ] = "adam",
+    sync: Annotated[
+        str | None, typer.Option(help="none, allreduce or average:every=5,optimizer_state=yes. Default: allreduce.")
+    ] = None,
+    normalize: Annotated[str, typer.Option(help="standardize, scale or none.")] = "standardize",
+    device: Device = "auto",
+    threads: Annotated[
+        int | None, typer.Option(help="Of torch in each worker. Default: the host's cores, shared.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the weights, the order and dropout.")] = 0,
+    lanes: Annotated[
+        int | None, typer.Option(help="Independently shuffled parts of the data. Default: the number of workers.")
+    ] = None,
+    prefetch: Annotated[
+        int | None, typer.Option(help="Batches fetched ahead; 0 for none. Default: 2 where it pays.")
+    ] = None,
+    memory_mb: Annotated[
+        int | None, typer.Option(metavar="MB", help="For each worker's rows; more go to disk.")
+    ] = None,
+    scratch: Annotated[str | None, typer.Option(help="Folder for rows that do not fit into memory.")] = None,
+    log_every: Annotated[int, typer.Option(metavar="STEPS", help="Steps between two entries of the event log.")] = 10,
+    timeout: Annotated[float, typer.Option(metavar="SECONDS", help="How long workers wait for each other.")] = 300.0,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace another run in that folder.")] = False,
+    engine: Engine = None,
+    master: Master = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Train a network on a prepared dataset, in this process, in local processes or on Spark."""
+    with answering(debug):
+        from firesteel import api
+        from firesteel.cli.report import announce_training, show_trained
+        from firesteel.data.manifest import Dataset
+        from firesteel.monitoring.progress import watching_run
+        from firesteel.storage import Place
+
+        opened = Dataset.open(Place.of(dataset))
+        runtime = api.Runtime(engine, master)  # type: ignore[arg-type]
+        if not as_json:
+            announce_training(opened, runtime, model, workers, batch_size, epochs)
+        result = api.train(
+            opened,
+            run,
+            model=model,
+            workers=workers,
+            sync=sync,
+            overwrite=overwrite,
+            engine=engine,  # type: ignore[arg-type]
+            master=master,
+            watch=watching_run(console),
+            debug=debug,
+            epochs=epochs,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            optimizer=optimizer,
+            normalize=normalize,
+            device=device,
+            threads=threads,
+            seed=seed,
+            **({"lanes": lanes} if lanes is not None else {}),
+            prefetch=prefetch,
+            memory_bytes=None if memory_mb is None else memory_mb << 20,
+            scratch=scratch,
+            log_every=log_every,
+            timeout_s=timeout,
+        )
+        if as_json:
+            print_json(result.to_json())
+        else:
+            show_trained(result, dataset)
+
+
+@app.command()
+def evaluate(
+    run: Annotated[str, typer.Argument(help="A run, or a model folder.")],
+    dataset: Annotated[str, typer.Argument(help="A prepared dataset.")],
+    split: Annotated[str, typer.Option(help="Which split.")] = "test",
+    batch_size: Annotated[int, typer.Option(help="Rows a forward pass.")] = 256,
+    workers: Annotated[int | None, typer.Option(help="Shares of the rows. Default: slots of local[N], else 1.")] = None,
+    device: Device = "auto",
+    threads: Annotated[int | None, typer.Option(help="Of torch in each worker.")] = None,
+    model: ModelOption = None,
+    engine: Engine = None,
+    master: Master = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Accuracy, top-5, precision, recall, F1, a table of the classes and the confusion matrix."""
+    with answering(debug):
+        from firesteel import api
+        from firesteel.cli.report import show_evaluation
+
+        result = api.evaluate(
+            run,
+            dataset,
+            split=split,
+            batch_size=batch_size,
+            workers=workers,
+            device=device,
+            threads=threads,
+            model=model,
+            engine=engine,  # type: ignore[arg-type]
+            master=master,
+            debug=debug,
+        )
+        if as_json:
+            print_json(result.to_json())
+        else:
+            show_evaluation(result, split)
+
+
+@app.command()
+def predict(
+    run: Annotated[str, typer.Argument(help="A run, or a model folder.")],
+    files: Annotated[list[str], typer.Argument(help="Pictures.")],
+    top: Annotated[int, typer.Option(help="Most probable classes to show.")] = 5,
+    device: Device = "auto",
+    model: ModelOption = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """The most probable classes of pictures. A file that is no picture is reported; the others are still predicted."""
+    with answering(debug):
+        from firesteel.cli.report import predict_each
+        from firesteel.inference.predictor import Predictor
+
+        outcomes = predict_each(Predictor(run, device=device, model=model), files, top)
+        failed = [outcome for outcome in outcomes if "error" in outcome]
+        if as_json:
+            print_json({"run": run, "predictions": outcomes, "failed": len(failed)})
+        else:
+            for outcome in outcomes:
+                if "error" in outcome:
+                    note(f"{outcome['file']}: {outcome['error']}")
+                    continue
+                shown = "  ".join(f"{each['label']} {each['probability']:.3f}" for each in outcome["top"])
+                say(f"{outcome['file']}  {shown}")
+        if failed:
+            sys.exit(1)
+
+
+@app.command()
+def watch(
+    run: Annotated[str, typer.Argument(help="A run.")],
+    once: Annotated[bool, typer.Option("--once", help="Show the present state and end.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the present state as one JSON object and end.")
+    ] = False,
+    debug: Debug = False,
+) -> None:
+    """Show a run live, also one that another terminal or another machine drives."""
+    with answering(debug):
+        from firesteel.cli.report import run_state_as_json
+        from firesteel.monitoring.events import EventReader
+        from firesteel.monitoring.progress import watch_run
+        from firesteel.monitoring.state import RunState
+        from firesteel.storage import Place
+        from firesteel.training.run import RunDirectory
+
+        directory = RunDirectory.open(Place.of(run))
+        if as_json:
+            print_json(run_state_as_json(RunState().add(EventReader(directory.place).new())))
+            return
+        from rich.console import Console
+
+        if watch_run(directory.place, Console(highlight=False), once=once).status == "failed":
+            sys.exit(1)
+
+
+@app.command()
+def doctor(
+    master: Master = None,
+    place: Annotated[
+        str | None, typer.Option(help="A folder on the storage that all machines share, to try from each worker.")
+    ] = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Check this machine and, with --master, the cluster; say what to change."""
+    with answering(debug):
+        from firesteel.doctor import checkup
+
+        checks = []
+        for check in checkup(master, place, debug=debug):
+            checks.append(check)
+            if not as_json:
+                mark = {"ok": "ok  ", "warning": "warn", "failed": "FAIL"}[check.status]
+                say(f"{mark}  {check.name}: {check.found}")
+                if check.advice:
+                    say(f"      {check.advice}")
+        failed = sum(check.status == "failed" for check in checks)
+        if as_json:
+            print_json({"ok": failed == 0, "checks": [vars(check) for check in checks]})
+        elif failed:
+            say(f"\n{failed} of {len(checks)} checks failed.")
+        else:
+            say(f"\nAll {len(checks)} checks passed.")
+        if failed:
+            sys.exit(1)
+
+
+def run() -> None:
+    """Entry point of the console script."""
+    app()
+
+
+if __name__ == "__main__":
+    run()

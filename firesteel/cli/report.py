@@ -1,0 +1,204 @@
+"""What the commands show: results as text for people, and as JSON for programs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from firesteel.cli.output import note, say
+from firesteel.errors import FormatError, StorageError
+from firesteel.monitoring.state import RunState
+from firesteel.storage import Place
+
+if TYPE_CHECKING:
+    from firesteel.api import Runtime, TrainResult
+    from firesteel.data.commit import Prepared
+    from firesteel.data.manifest import Dataset
+    from firesteel.evaluation.counts import Evaluation
+    from firesteel.inference.predictor import Predictor
+
+_MAX_CLASSES = 60
+_MAX_CONFUSION = 20
+
+
+# -- prepare ----------------------------------------------------------------------------------------------------------
+
+
+def prepared_as_json(result: Prepared) -> dict[str, Any]:
+    """The object that ``firesteel prepare --json`` prints."""
+    manifest = result.dataset.manifest
+    return {
+        "dataset": result.dataset.place.uri,
+        "reused": result.reused,
+        **manifest.counts.model_dump(),
+        "classes": len(manifest.labels),
+        "shape": list(manifest.feature.shape),
+        "splits": {name: split.rows for name, split in manifest.splits.items()},
+        "quarantine": manifest.quarantine.reasons,
+        "warnings": manifest.warnings,
+        "seconds": manifest.created.get("seconds"),
+    }
+
+
+def show_prepared(result: Prepared) -> None:
+    """The dataset in a few lines."""
+    manifest, place = result.dataset.manifest, result.dataset.place
+    counts = manifest.counts
+    if result.reused:
+        say(f"Reused {place}: prepared {manifest.created.get('date', 'before')} from the same source and parameters.")
+    else:
+        say(f"Prepared {place} in {manifest.created['seconds']:.1f} s.")
+    shape = "x".join(map(str, manifest.feature.shape))
+    splits = ", ".join(f"{name} {split.rows:,}" for name, split in manifest.splits.items())
+    shards = sum(len(split.shards) for split in manifest.splits.values())
+    size = sum(shard.bytes for split in manifest.splits.values() for shard in split.shards)
+    say(f"  rows      {splits}; {len(manifest.labels)} classes")
+    say(
+        f"  features  {shape} {manifest.feature.dtype}, {manifest.feature.encoding}; {shards} shards, {size / 1e6:.1f} MB"
+    )
+    say(
+        f"  records   {counts.read:,} read = {counts.written:,} written + {counts.dropped:,} dropped"
+        f" + {counts.quarantined:,} quarantined"
+    )
+    for reason, count in manifest.quarantine.reasons.items():
+        say(f"            {count:,} x {reason}")
+    for warning in manifest.warnings:
+        note(f"  note: {warning}")
+
+
+# -- train ------------------------------------------------------------------------------------------------------------
+
+
+def announce_training(
+    dataset: Dataset, runtime: Runtime, model: str, workers: int | None, batch_size: int, epochs: int
+) -> None:
+    """What is about to happen, with the quantities that follow from the options."""
+    count = workers or runtime.default_workers()
+    rows = dataset.split("train").rows
+    where = f"Spark ({runtime.master or 'as configured'})" if runtime.uses_spark else "this machine"
+    steps = -(-(-(-rows // count)) // batch_size)
+    note(
+        f"Training {model} on {rows:,} rows: {count} worker{'s' * (count > 1)} on {where},"
+        f" global batch {count * batch_size}, {steps} steps an epoch, {epochs} epochs."
+    )
+
+
+def show_trained(result: TrainResult, dataset: str) -> None:
+    """The run in a few lines, and what to do next."""
+    say(
+        f"Trained {result.epochs} epochs, {result.steps:,} steps in {result.seconds:.1f} s:"
+        f" {result.rows_per_second:,.0f} rows/s, {result.parameters:,} parameters."
+    )
+    say(
+        f"  training loss {result.score:.4f} in the last epoch;"
+        f" lowest {result.best['score']:.4f} in epoch {result.best['epoch']}"
+    )
+    say(f"  run           {result.run}")
+    note(f"Next: firesteel evaluate {result.run} {dataset}")
+
+
+def run_state_as_json(state: RunState) -> dict[str, Any]:
+    """The object that ``firesteel watch --json`` prints."""
+    return {
+        "status": state.status,
+        "epoch": state.epoch + 1 if state.total_steps else 0,
+        "epochs": state.epochs,
+        "step": state.step,
+        "steps": state.total_steps,
+        "score": state.score,
+        "rows_per_second": state.rows_per_second,
+        "seconds_left": state.seconds_left,
+        "epoch_scores": {str(epoch + 1): score for epoch, score in sorted(state.epoch_scores.items())},
+        "workers": [
+            {
+                "rank": rank,
+                "host": worker.host,
+                "device": worker.device,
+                "status": worker.status,
+                "step": worker.step,
+                "rows": worker.rows,
+                "score": worker.score,
+                "rows_per_second": worker.rows_per_second,
+            }
+            for rank, worker in sorted(state.by_rank.items())
+        ],
+        "warnings": state.warnings,
+        "message": state.message,
+    }
+
+
+# -- evaluate ---------------------------------------------------------------------------------------------------------
+
+
+def show_evaluation(result: Evaluation, split: str) -> None:
+    """Metrics, a table of the classes, and the confusion matrix where it fits on a screen."""
+    say(f"Evaluated {result.rows:,} rows of split {split}, {len(result.classes)} classes")
+    for name, value in [
+        ("accuracy", result.accuracy),
+        ("top-5", result.top5),
+        ("precision", result.precision),
+        ("recall", result.recall),
+        ("F1", result.f1),
+        ("loss", result.loss),
+    ]:
+        say(f"  {name:<10} {value:.4f}" + ("   (macro mean over classes)" if name == "precision" else ""))
+    say()
+    _show_classes(result)
+    never = [entry.label for entry in result.classes if entry.rows and not entry.predicted]
+    if never:
+        shown = ", ".join(never[:5]) + (", ..." if len(never) > 5 else "")
+        note(f"note: {len(never)} classes were never predicted ({shown}); their precision counts as 0")
+    say()
+    if len(result.classes) <= _MAX_CONFUSION:
+        _show_confusion(result)
+    else:
+        _show_confusions(result)
+
+
+def _show_classes(result: Evaluation) -> None:
+    width = max(5, *(len(entry.label) for entry in result.classes[:_MAX_CLASSES]))
+    say(f"{'class':<{width}}  {'rows':>7}  precision  recall      F1")
+    for entry in result.classes[:_MAX_CLASSES]:
+        say(f"{entry.label:<{width}}  {entry.rows:>7,}  {entry.precision:>9.4f}  {entry.recall:.4f}  {entry.f1:.4f}")
+    if len(result.classes) > _MAX_CLASSES:
+        say(f"... {len(result.classes) - _MAX_CLASSES} more classes; --json lists all")
+
+
+def _show_confusion(result: Evaluation) -> None:
+    names = [entry.label for entry in result.classes]
+    width = max(4, *(len(name) for name in names))
+    cell = max(4, len(str(int(result.confusion.max()))), min(8, width))
+    say("confusion matrix (rows: true class, columns: predicted)")
+    say(" " * width + "  " + " ".join(f"{name[:cell]:>{cell}}" for name in names))
+    for name, row in zip(names, result.confusion):
+        say(f"{name:<{width}}  " + " ".join(f"{value if value else '.':>{cell}}" for value in row.tolist()))
+
+
+def _show_confusions(result: Evaluation, most: int = 10) -> None:
+    names = [entry.label for entry in result.classes]
+    wrong = result.confusion.copy()
+    wrong[range(len(names)), range(len(names))] = 0
+    say(f"most frequent confusions of {int(wrong.sum()):,} (the whole matrix: --json)")
+    for place in wrong.ravel().argsort()[::-1][:most]:
+        true, predicted = divmod(int(place), len(names))
+        if wrong[true, predicted]:
+            say(f"  {wrong[true, predicted]:>5}  {names[true]} taken for {names[predicted]}")
+
+
+# -- predict ----------------------------------------------------------------------------------------------------------
+
+
+def predict_each(predictor: Predictor, files: list[str], top: int) -> list[dict[str, Any]]:
+    """One outcome a file, in order: its most probable classes, or the error."""
+    outcomes: list[dict[str, Any]] = []
+    for file in files:
+        try:
+            prediction = predictor.predict_pictures([Place.of(file).read_bytes()], top=top)[0]
+        except (FormatError, StorageError) as error:
+            outcomes.append({"file": file, "error": str(error)})
+            continue
+        best = [
+            {"label": label, "probability": probability}
+            for label, probability in zip(prediction.labels, prediction.probabilities)
+        ]
+        outcomes.append({"file": file, "label": prediction.label, "top": best})
+    return outcomes

@@ -1,0 +1,391 @@
+"""One preparation from start to end: is the dataset there already, may we write here, run, add up, commit."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import platform
+import signal
+import socket
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from typing import Any
+
+from firesteel._version import __version__
+from firesteel.data.manifest import (
+    MANIFEST_NAME,
+    Counts,
+    Dataset,
+    Feature,
+    Manifest,
+    Quarantine,
+    Shard,
+    Split,
+    Statistics,
+    fingerprint_of,
+)
+from firesteel.data.preparation import (
+    DEFAULT_SPLIT,
+    MARKER_NAME,
+    PROGRESS_FOLDER,
+    ClassIndex,
+    Engine,
+    PrepareOptions,
+    PreparePlan,
+    Report,
+    feature_of,
+    guess_image,
+    kept_and_dropped,
+)
+from firesteel.data.sources import ArraySpec
+from firesteel.data.split import SplitRule
+from firesteel.errors import DataError, DatasetError
+from firesteel.storage import Place
+
+_MAX_REASONS = 50
+
+
+@dataclass(frozen=True)
+class SourceFacts:
+    """What the driver knows of a source without reading its pictures.
+
+    Attributes:
+        description: for the manifest (where it lies, its format).
+        fingerprint_parts: see :meth:`Source.fingerprint_parts`; None if the source cannot be told from another
+            (a DataFrame), so that a dataset made of it is never reused.
+        array: set if the rows are arrays.
+        class_names: that it announces.
+        own_splits: names of the splits that it brings; empty if none.
+        notes: what a person should know.
+    """
+
+    description: dict[str, Any]
+    fingerprint_parts: Any
+    array: ArraySpec | None
+    class_names: list[str]
+    own_splits: list[str]
+    notes: list[str]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The result of a preparation.
+
+    Attributes:
+        dataset: open for use.
+        reused: True if it was there already and nothing was done.
+    """
+
+    dataset: Dataset
+    reused: bool
+
+
+def find_reusable(place: Place, fingerprint: str, *, overwrite: bool = False) -> Dataset | None:
+    """The dataset that is there already, if it is the one wanted.
+
+    Raises:
+        DatasetError: if something else is there, and ``overwrite`` does not allow to replace it.
+    """
+    if (place / MANIFEST_NAME).exists():
+        with contextlib.suppress(DatasetError) if overwrite else contextlib.nullcontext():
+            dataset = Dataset.open(place)
+            if dataset.manifest.fingerprint == fingerprint:
+                return dataset
+        if overwrite:
+            return None
+        raise DatasetError(
+            f"{place} holds another dataset, prepared {dataset.manifest.created.get('date', 'earlier')} from"
+            f" {dataset.manifest.source.get('uri')} with other contents or parameters.\n"
+            "Choose another folder, or pass --overwrite to replace it."
+        )
+    _refuse_foreign_folder(place)
+    return None
+
+
+def _refuse_foreign_folder(place: Place) -> None:
+    if place.exists() and not place.is_dir():
+        raise DatasetError(f"{place} is a file. Choose a folder for the dataset.")
+    if (place / MARKER_NAME).exists():
+        marker = json.loads((place / MARKER_NAME).read_text() or "{}")
+        if marker.get("host") == socket.gethostname() and _is_alive(marker.get("pid")):
+            raise DatasetError(
+                f"another firesteel prepare (process {marker['pid']}) is writing {place}. Wait for it or choose another folder."
+            )
+        return  # a leftover of ours: its files are in no manifest, and go when the new one is committed
+    if not place.is_empty_or_missing():
+        raise DatasetError(
+            f"{place} is not empty and is not a prepared dataset. Nothing was changed.\nChoose an empty or new folder."
+        )
+
+
+def _is_alive(pid: Any) -> bool:
+    if not isinstance(pid, int) or pid == os.getpid():
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def prepare_dataset(
+    facts: SourceFacts,
+    engine: Engine | Callable[[], Engine],
+    where: str | Place,
+    options: PrepareOptions,
+    *,
+    overwrite: bool = False,
+    watching: Callable[[Place], contextlib.AbstractContextManager[Any]] | None = None,
+) -> Prepared:
+    """Make the dataset, or find that it is there.
+
+    Args:
+        facts: of the source.
+        engine: runs the tasks; as a function, it is made only if there is something to do.
+        where: folder of the dataset.
+        options: of the user.
+        overwrite: replace another dataset that lies there; it stays whole until the new one is committed.
+        watching: a context that shows the progress while the tasks run.
+
+    Raises:
+        DataError: if no row could be used.
+        DatasetError: if the folder holds something else.
+    """
+    place, began = Place.of(where), time.monotonic()
+    fingerprint = _fingerprint(facts, options)
+    existing = find_reusable(place, fingerprint, overwrite=overwrite)
+    if existing is not None:
+        return Prepared(existing, reused=True)
+    with _marked(place, fingerprint):
+        made = engine() if callable(engine) else engine
+        plan, index = make_plan(facts, made, place, options)
+        with watching(place) if watching else contextlib.nullcontext():
+            reports = made.write(plan)
+        manifest = _manifest(facts, options, plan, index, sum(reports, Report()), fingerprint)
+        manifest = manifest.model_copy(update={"created": _created(time.monotonic() - began)})
+        commit(place, manifest)
+    return Prepared(Dataset(place, manifest), reused=False)
+
+
+def make_plan(
+    facts: SourceFacts, engine: Engine, place: Place, options: PrepareOptions
+) -> tuple[PreparePlan, ClassIndex]:
+    """Decide size, channels, classes and splits."""
+    fractions = options.split or (None if facts.own_splits else DEFAULT_SPLIT)
+    image = None
+    if facts.array is None:
+        image = guess_image(engine.sample(256), options)
+    elif options.size is not None or options.channels is not None:
+        raise DataError("--size and --channels are for encoded pictures; this source holds arrays of fixed shape.")
+    feature = feature_of(image, facts.array, options.encoding)
+    index = engine.index(options.seed, list(fractions.values()) if fractions else None)
+    kept, dropped = kept_and_dropped(index, facts.class_names, options.min_per_class)
+    if not kept:
+        raise DataError(
+            f"no class is left: the source has {len(dropped)} classes with"
+            f" {sum(index.counts.values())} usable rows, and each kept class needs {options.min_per_class}."
+        )
+    rule = SplitRule(tuple(fractions), options.seed, dict(index.boundaries)) if fractions else None
+    splits = tuple(fractions) if fractions else tuple(facts.own_splits)
+    plan = PreparePlan(
+        place.uri, feature, image, tuple(kept), frozenset(dropped), rule, splits, options.seed, options.shard_bytes
+    )
+    return plan, index
+
+
+def commit(place: Place, manifest: Manifest) -> None:
+    """Write the manifest, then remove the files that are not part of the dataset."""
+    (place / MANIFEST_NAME).write_text(manifest.model_dump_json(indent=1))
+    named = {shard.path for split in manifest.splits.values() for shard in split.shards}
+    named |= {shard.path for shard in manifest.quarantine.shards}
+    for entry in list(place.files()):
+        folder, _, name = entry.path.partition("/")
+        ours = name and name.startswith((".part-", "part-")) and entry.path not in named
+        if ours or folder == PROGRESS_FOLDER:
+            (place / entry.path).delete()
+    (place / PROGRESS_FOLDER).delete()
+
+
+@contextlib.contextmanager
+def _marked(place: Place, fingerprint: str) -> Iterator[None]:
+    """Mark the folder as being written; on failure remove what was written, if there was nothing before."""
+    place.make_dirs()
+    had_dataset = (place / MANIFEST_NAME).exists()
+    marker = {"host": socket.gethostname(), "pid": os.getpid(), "fingerprint": fingerprint}
+    (place / MARKER_NAME).write_text(json.dumps(marker))
+    try:
+        with _terminated_as_interrupt():
+            yield
+    except BaseException:
+        with contextlib.suppress(OSError):  # the first error is the one to report
+            if had_dataset:
+                commit(place, Dataset.open(place).manifest)
+            else:
+                for folder in [*place.folders(), MARKER_NAME]:
+                    (place / folder).delete()
+        raise
+    finally:
+        with contextlib.suppress(OSError):
+            (place / MARKER_NAME).delete()
+
+
+@contextlib.contextmanager
+def _terminated_as_interrupt() -> Iterator[None]:
+    """Let SIGTERM unwind the stack as Ctrl-C does, so that nothing half-written is left."""
+
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    try:
+        before = signal.signal(signal.SIGTERM, interrupt)
+    except ValueError:  # not in the main thread: the caller's business
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _fingerprint(facts: SourceFacts, options: PrepareOptions) -> str:
+    if facts.fingerprint_parts is None:
+        return fingerprint_of(["never reused", os.urandom(16).hex()])
+    parameters = options.model_dump(mode="json")
+    return fingerprint_of([facts.description, facts.fingerprint_parts, parameters])
+
+
+def _manifest(
+    facts: SourceFacts, options: PrepareOptions, plan: PreparePlan, index: ClassIndex, report: Report, fingerprint: str
+) -> Manifest:
+    if report.read != report.written + report.dropped + report.quarantined:
+        raise AssertionError(f"rows do not add up: {report}")
+    splits = {name: _split(name, len(plan.labels), report) for name in plan.splits}
+    if not splits.get("train") or not splits["train"].rows:
+        reason = report.reasons.most_common(1)
+        raise DataError(
+            f"no training row is left: {report.read} read, {report.dropped} dropped, {report.quarantined} unusable"
+            + (f" (most often: {reason[0][0]}, {reason[0][1]} times)." if reason else ".")
+            + "\nThe dataset was not written."
+        )
+    assert report.sums is not None
+    scale = 1 / 255 if plan.feature.dtype == "uint8" else 1.0
+    mean, std = report.sums.mean_and_std(scale)
+    resolved = options.model_dump(mode="json") | {
+        "size": [plan.image.height, plan.image.width] if plan.image else None,
+        "channels": plan.image.channels if plan.image else None,
+        "split": options.split or (None if plan.rule is None else DEFAULT_SPLIT),
+    }
+    return Manifest(
+        fingerprint=fingerprint,
+        source=facts.description,
+        parameters=resolved,
+        feature=plan.feature,
+        labels=list(plan.labels),
+        splits=splits,
+        statistics=Statistics(mean=mean, std=std, scale=scale),
+        counts=Counts(
+            read=report.read,
+            written=report.written,
+            dropped=report.dropped,
+            generated=0,
+            quarantined=report.quarantined,
+        ),
+        quarantine=Quarantine(reasons=_top_reasons(report.reasons), shards=report.quarantine),
+        warnings=_warnings(facts, options, plan, index, report, splits),
+    )
+
+
+def _split(name: str, num_classes: int, report: Report) -> Split:
+    rows_per_class = [0] * num_classes
+    shards: list[Shard] = []
+    for split, written in report.shards:
+        if split == name:
+            shards.append(written.shard)
+            for label, rows in written.rows_per_class.items():
+                rows_per_class[label] += rows
+    return Split(rows=sum(rows_per_class), rows_per_class=rows_per_class, shards=shards)
+
+
+def _top_reasons(reasons: Counter[str]) -> dict[str, int]:
+    ordered = reasons.most_common()
+    top = dict(ordered[:_MAX_REASONS])
+    rest = sum(count for _, count in ordered[_MAX_REASONS:])
+    return top | ({"other reasons": rest} if rest else {})
+
+
+def _warnings(
+    facts: SourceFacts,
+    options: PrepareOptions,
+    plan: PreparePlan,
+    index: ClassIndex,
+    report: Report,
+    splits: dict[str, Split],
+) -> list[str]:
+    warnings = list(facts.notes)
+    train = splits["train"].rows_per_class
+    totals = [sum(rows) for rows in zip(*(split.rows_per_class for split in splits.values()))]
+    empty = sorted(name for name in plan.dropped if not index.counts.get(name))
+    few = sorted(plan.dropped - set(empty))
+    if few:
+        warnings.append(
+            f"{len(few)} classes with fewer than {options.min_per_class} rows were dropped ({_some(few)}):"
+            f" {report.dropped} rows"
+        )
+    if empty:
+        warnings.append(f"{len(empty)} classes have no usable row and are left out ({_some(empty)})")
+    unseen = [name for name, rows, total in zip(plan.labels, train, totals) if total and not rows]
+    if unseen:
+        warnings.append(f"{len(unseen)} classes have no training row ({_some(unseen)}): no network can learn them")
+    lost = [name for name, total in zip(plan.labels, totals) if total < options.min_per_class]
+    if lost:
+        warnings.append(
+            f"{len(lost)} classes have fewer than {options.min_per_class} rows after the broken ones were set aside"
+            f" ({_some(lost)})"
+        )
+    for name, split in splits.items():
+        missing = [
+            label for label, rows, all_rows in zip(plan.labels, split.rows_per_class, totals) if all_rows and not rows
+        ]
+        if name != "train" and missing:
+            warnings.append(f"{len(missing)} classes have no row in split {name} ({_some(missing)})")
+    if report.resized and plan.image and options.size is None:
+        warnings.append(
+            f"{report.resized} pictures of another size were resized to {plan.image.height}x{plan.image.width}"
+        )
+    if report.recolored and options.channels is None:
+        warnings.append(f"{report.recolored} colour pictures were turned into grey ones; --channels 3 keeps colours")
+    if report.quarantined:
+        warnings.append(f"{report.quarantined} records could not be used; they are listed in quarantine/")
+    return warnings
+
+
+def _some(names: list[str], most: int = 3) -> str:
+    shown = ", ".join(repr(name) for name in names[:most])
+    return shown + (", ..." if len(names) > most else "")
+
+
+def _created(seconds: float) -> dict[str, Any]:
+    return {
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "command": sys.argv,
+        "seconds": round(seconds, 3),
+        "firesteel": __version__,
+        "python": platform.python_version(),
+    }
+
+
+def array_feature_facts(facts: SourceFacts, array: ArraySpec) -> SourceFacts:
+    """The same facts for a source whose array shape was found out later."""
+    return replace(facts, array=array)
+
+
+def describe_feature(feature: Feature) -> str:
+    """``3x32x32 uint8`` for messages."""
+    return "x".join(map(str, feature.shape)) + f" {feature.dtype}"

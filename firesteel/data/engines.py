@@ -1,0 +1,128 @@
+"""Engines of a preparation that need no Spark, and what all engines share."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from firesteel.data.preparation import (
+    ClassIndex,
+    Engine,
+    PreparePlan,
+    Report,
+    class_index,
+    index_partition,
+    write_partition,
+)
+from firesteel.data.sources import BsonSource, Source
+from firesteel.launch import InProcess, Launcher
+from firesteel.world import Meeting, World
+
+_MIN_PARTITIONS = 8
+_SOURCE_BYTES = 64 << 20
+
+
+def partition_count(source: Source, plan: PreparePlan | None = None) -> int:
+    """Into how many partitions a source is cut: by its size alone, so that the dataset is the same on any cluster.
+
+    One shard of each partition shall be about as large as wished, and a partition not too large to be read again.
+    """
+    by_source = -(-source.size_bytes // _SOURCE_BYTES)
+    by_result = 0
+    if plan is not None and source.rows is not None:
+        row_bytes = math.prod(plan.feature.shape) * np.dtype(plan.feature.dtype).itemsize
+        by_result = -(-source.rows * row_bytes // plan.shard_bytes)
+    return max(_MIN_PARTITIONS, by_source, by_result)
+
+
+def write_source_partition(plan: PreparePlan, source: Source, number: int, partition: Any) -> Report:
+    """Read and write one partition of a source: the task of every engine that reads sources itself."""
+    return write_partition(plan, number, source.read(partition))
+
+
+def index_on_driver(source: Source, seed: int, fractions: Sequence[float] | None) -> ClassIndex:
+    """The index of a source whose listing is on the driver anyway (folders, idx labels)."""
+    return class_index((index_partition(source, part, seed) for part in source.partitions(1)), fractions)
+
+
+@dataclass(frozen=True)
+class _Share:
+    """What one local process of a preparation does: every ``workers``-th partition."""
+
+    plan: PreparePlan | None
+    source: Source
+    partitions: list[Any]
+    seed: int
+
+
+class SourceEngine(Engine):
+    """Reads a source in processes of this host (or in this process).
+
+    Args:
+        source: to read.
+        launcher: of the processes.
+        workers: how many.
+    """
+
+    def __init__(self, source: Source, launcher: Launcher | None = None, workers: int = 1):
+        self._source, self._launcher, self._workers = source, launcher or InProcess(), workers
+
+    def sample(self, count: int) -> Iterator[pa.RecordBatch]:
+        return self._source.sample(count)
+
+    def index(self, seed: int, fractions: Sequence[float] | None) -> ClassIndex:
+        if not isinstance(self._source, BsonSource):
+            return index_on_driver(self._source, seed, fractions)
+        parts = (index_partition(self._source, part, seed) for part in self._source.partitions(_MIN_PARTITIONS))
+        return class_index(parts, fractions)
+
+    def write(self, plan: PreparePlan) -> list[Report]:
+        partitions = self._source.partitions(partition_count(self._source, plan))
+        share = _Share(plan, self._source, partitions, plan.seed)
+        workers = max(1, min(self._workers, len(partitions)))
+        results = self._launcher.run(_write_share, share, workers=workers, meet=False)
+        numbered = dict(pair for pairs in results for pair in pairs)
+        return [report_from_json(numbered[number]) for number in range(len(partitions))]
+
+
+def _write_share(share: _Share, world: World, meeting: Meeting | None) -> list[tuple[int, dict[str, Any]]]:
+    assert share.plan is not None
+    done = []
+    for number in range(world.rank, len(share.partitions), world.world_size):
+        report = write_source_partition(share.plan, share.source, number, share.partitions[number])
+        done.append((number, report_to_json(report)))
+    return done
+
+
+def report_to_json(report: Report) -> dict[str, Any]:
+    """A report as JSON-able values."""
+    return {
+        "counts": [report.read, report.written, report.dropped, report.quarantined, report.resized, report.recolored],
+        "reasons": dict(report.reasons),
+        "shards": [[split, w.shard.model_dump(), list(w.rows_per_class.items())] for split, w in report.shards],
+        "quarantine": [shard.model_dump() for shard in report.quarantine],
+        "sums": None if report.sums is None else [report.sums.count, report.sums.total, report.sums.squares],
+    }
+
+
+def report_from_json(value: dict[str, Any]) -> Report:
+    """The report that :func:`report_to_json` wrote."""
+    from collections import Counter
+
+    from firesteel.data.manifest import Shard
+    from firesteel.data.shards import WrittenShard
+    from firesteel.data.statistics import ChannelSums
+
+    read, written, dropped, quarantined, resized, recolored = value["counts"]
+    return Report(
+        read, written, dropped, quarantined, Counter(value["reasons"]),
+        [(split, WrittenShard(Shard(**shard), {int(k): n for k, n in rows})) for split, shard, rows in value["shards"]],
+        [Shard(**shard) for shard in value["quarantine"]],
+        None if value["sums"] is None else ChannelSums(*value["sums"]),
+        resized, recolored,
+    )  # fmt: skip

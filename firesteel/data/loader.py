@@ -1,0 +1,154 @@
+"""Batches on the device: gathered by index, normalised there, fetched ahead where that pays."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from firesteel.data.cache import Rows
+from firesteel.data.order import Order
+from firesteel.world import World
+
+
+@dataclass(frozen=True)
+class Normalizer:
+    """``features * multiply + add`` per channel, in float32: scaling and standardising in one go.
+
+    Attributes:
+        multiply: float32 of shape (channels, 1, ...), to broadcast over (B, channels, ...).
+        add: the same.
+    """
+
+    multiply: Tensor
+    add: Tensor
+
+    @classmethod
+    def of(cls, mean: list[float], std: list[float], scale: float, num_dims: int, device: torch.device) -> Normalizer:
+        """From statistics of ``value * scale``; channels that never vary are only shifted.
+
+        Args:
+            mean: one a channel.
+            std: one a channel.
+            scale: of the raw values.
+            num_dims: of one row's features, channels included.
+            device: of the batches.
+        """
+        shape = (len(mean),) + (1,) * (num_dims - 1)
+        deviation = torch.tensor([value if value > 1e-12 else 1.0 for value in std], dtype=torch.float64)
+        multiply = scale / deviation
+        add = -torch.tensor(mean, dtype=torch.float64) / deviation
+        return cls(multiply.float().reshape(shape).to(device), add.float().reshape(shape).to(device))
+
+    def __call__(self, features: Tensor) -> Tensor:
+        """(B, channels, ...) of any dtype -> float32, same shape."""
+        return torch.addcmul(self.add, features.to(torch.float32), self.multiply)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows of one step, on the device.
+
+    Attributes:
+        features: float32 of shape (B, *feature.shape).
+        labels: int64 of shape (B,).
+        rows: rows of this worker; 0 at a step in which it has none (then B is 1 and the row must not count).
+        global_rows: rows of all workers at this step.
+    """
+
+    features: Tensor
+    labels: Tensor
+    rows: int
+    global_rows: int
+
+
+class Loader:
+    """The batches of one worker, epoch by epoch.
+
+    Args:
+        rows: of this worker: its lanes one behind the other.
+        order: of the split.
+        world: who and where this worker is.
+        normalize: is applied on the device.
+        prefetch: batches gathered ahead by a thread; 0 gathers each when it is asked for. Pays where the gathering
+            waits (a mapped file, a copy to the GPU); costs a little where it does not.
+    """
+
+    def __init__(self, rows: Rows, order: Order, world: World, normalize: Normalizer, *, prefetch: int = 0):
+        self._order, self._world, self._normalize, self._prefetch = order, world, normalize, prefetch
+        self._device = world.torch_device
+        self._features, self._labels = torch.from_numpy(rows.features), torch.from_numpy(rows.labels)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return self._order.steps_per_epoch
+
+    def epoch(self, epoch: int, *, first_step: int = 0) -> Iterator[Batch]:
+        """Batches of one epoch from ``first_step`` on."""
+        gathered = self._gathered(epoch, first_step)
+        if self._prefetch:
+            gathered = _fetched_ahead(gathered, self._prefetch)
+        with closing(gathered):  # type: ignore[type-var]
+            for features, labels, rows, global_rows in gathered:
+                features = features.to(self._device, non_blocking=True)
+                yield Batch(self._normalize(features), labels.to(self._device, non_blocking=True), rows, global_rows)
+
+    def _gathered(self, epoch: int, first_step: int) -> Iterator[tuple[Tensor, Tensor, int, int]]:
+        order, rank, world_size = self._order, self._world.rank, self._world.world_size
+        permutations = order.permutations(epoch, rank, world_size)
+        pinned = self._device.type == "cuda"
+        for step in range(first_step, order.steps_per_epoch):
+            positions = order.batch(permutations, step, rank, world_size)
+            rows = len(positions)
+            if rows == 0:
+                positions = np.zeros(
+                    1, dtype=np.int64
+                )  # a stand-in, so that the model runs; the loop gives it no weight
+            index = torch.from_numpy(positions)
+            features, labels = self._features.index_select(0, index), self._labels.index_select(0, index)
+            if pinned:
+                features, labels = features.pin_memory(), labels.pin_memory()
+            yield features, labels, rows, order.global_rows_at(step)
+
+
+def _fetched_ahead(items: Iterator[tuple], depth: int) -> Iterator[tuple]:
+    """The same items, fetched by a thread into a queue of ``depth``; errors arrive where the item would."""
+    fetched: queue.Queue[object] = queue.Queue(maxsize=depth)
+    stop = threading.Event()
+    end = object()
+
+    def fetch() -> None:
+        last: object = end
+        try:
+            for item in items:
+                if not _put(item):
+                    return
+        except BaseException as error:
+            last = error
+        _put(last)
+
+    def _put(item: object) -> bool:
+        while not stop.is_set():
+            try:
+                fetched.put(item, timeout=0.1)
+                return True
+            except queue.Full:
+                continue
+        return False
+
+    thread = threading.Thread(target=fetch, name="firesteel-prefetch", daemon=True)
+    thread.start()
+    try:
+        while (item := fetched.get()) is not end:
+            if isinstance(item, BaseException):
+                raise item
+            yield item  # type: ignore[misc]
+    finally:
+        stop.set()
+        thread.join()

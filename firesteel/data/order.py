@@ -1,0 +1,165 @@
+"""Who reads which rows in which order: a pure function of (rows per shard, lanes, world size, seed, epoch).
+
+The rows of a split are dealt to *lanes*, each a slice of every shard, so that a lane is a sample of the whole also
+where the source was sorted. Each epoch every lane is shuffled by itself. Step ``s`` of the epoch takes the next few
+rows of every lane, one lane behind the other: that is the *global batch*, and worker ``r`` of ``W`` takes the rows
+``r/W`` to ``(r+1)/W`` of it. With as many lanes as workers, each worker reads exactly its own lane; with another
+number of workers, the same global batches come in the same order, only shared out differently. So one worker with a
+batch of 2B sees step by step the rows that two workers with a batch of B see.
+
+Every row comes once an epoch, every worker makes the same number of steps, nothing is padded or left out: the number
+of steps is fixed first, then the rows are spread evenly over them, so that batches differ by one row at most per lane.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from firesteel.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Slice:
+    """Rows ``start <= row < stop`` of one shard."""
+
+    shard: int
+    start: int
+    stop: int
+
+    @property
+    def rows(self) -> int:
+        return self.stop - self.start
+
+
+def lane_slices(shard_rows: Sequence[int], lanes: int) -> list[list[Slice]]:
+    """Deal every shard to the lanes; lanes differ by one row at most.
+
+    Args:
+        shard_rows: rows of each shard.
+        lanes: how many.
+
+    Returns:
+        for each lane its slices, in the order of the shards; a lane gets no slice of a shard too small for it.
+    """
+    dealt: list[list[Slice]] = [[] for _ in range(lanes)]
+    turn = 0  # the lane that gets the next odd row
+    for shard, rows in enumerate(shard_rows):
+        each, odd = divmod(rows, lanes)
+        start = 0
+        for lane in range(lanes):
+            stop = start + each + ((lane - turn) % lanes < odd)
+            if stop > start:
+                dealt[lane].append(Slice(shard, start, stop))
+            start = stop
+        turn = (turn + odd) % lanes
+    return dealt
+
+
+@dataclass(frozen=True)
+class Order:
+    """The order of one split for one job.
+
+    Attributes:
+        shard_rows: rows of each shard.
+        lanes: independently shuffled parts; the number of workers at the first start of a job.
+        global_batch_size: rows a step over all workers, at most.
+        seed: of the shuffles.
+    """
+
+    shard_rows: tuple[int, ...]
+    lanes: int
+    global_batch_size: int
+    seed: int
+
+    def __post_init__(self) -> None:
+        if self.lanes < 1 or self.global_batch_size < self.lanes:
+            raise ConfigError(
+                f"a global batch needs a row a lane, got {self.global_batch_size} for {self.lanes} lanes."
+            )
+        if self.rows < self.lanes:
+            raise ConfigError(
+                f"{self.rows} training rows cannot be shared by {self.lanes} workers: each needs one at least.\n"
+                f"Use --workers {max(1, self.rows)} or fewer."
+            )
+
+    @property
+    def rows(self) -> int:
+        return sum(self.shard_rows)
+
+    @cached_property
+    def slices(self) -> list[list[Slice]]:
+        return lane_slices(self.shard_rows, self.lanes)
+
+    @cached_property
+    def lane_rows(self) -> np.ndarray:
+        """int64 of shape (lanes,)."""
+        return np.array([sum(part.rows for part in lane) for lane in self.slices], dtype=np.int64)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return -(-int(self.lane_rows.max()) // (self.global_batch_size // self.lanes))
+
+    def lanes_of(self, rank: int, world_size: int) -> range:
+        """The lanes whose rows worker ``rank`` needs in memory."""
+        if self.lanes % world_size == 0:
+            each = self.lanes // world_size
+            return range(rank * each, (rank + 1) * each)
+        needed = {int(lane) for step in range(self.steps_per_epoch) for lane in self._share(step, rank, world_size)[0]}
+        return range(min(needed), max(needed) + 1)
+
+    def batch(self, permutations: dict[int, np.ndarray], step: int, rank: int, world_size: int) -> np.ndarray:
+        """Positions of this worker's rows at one step.
+
+        Args:
+            permutations: of each lane of :meth:`lanes_of` for this epoch, see :meth:`permutations`.
+            step: 0 <= step < steps_per_epoch.
+
+        Returns:
+            int64 of shape (rows,): positions in the worker's memory, where its lanes lie one behind the other.
+        """
+        lanes, starts, stops = self._share(step, rank, world_size)
+        return np.concatenate([permutations[lane][start:stop] for lane, start, stop in zip(lanes, starts, stops)])
+
+    def rows_at(self, step: int, rank: int, world_size: int) -> int:
+        """Rows of this worker at one step."""
+        _, starts, stops = self._share(step, rank, world_size)
+        return int((stops - starts).sum())
+
+    def global_rows_at(self, step: int) -> int:
+        """Rows of all workers at one step."""
+        steps = self.steps_per_epoch
+        return int(((step + 1) * self.lane_rows // steps - step * self.lane_rows // steps).sum())
+
+    def permutations(self, epoch: int, rank: int, world_size: int) -> dict[int, np.ndarray]:
+        """The shuffled positions of each lane that this worker needs, for one epoch.
+
+        The shuffle of a lane depends on (seed, epoch, lane) alone.
+        """
+        result, offset = {}, 0
+        for lane in self.lanes_of(rank, world_size):
+            rows = int(self.lane_rows[lane])
+            result[lane] = np.random.default_rng([self.seed, epoch, lane]).permutation(rows) + offset
+            offset += rows
+        return result
+
+    def _share(self, step: int, rank: int, world_size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(lanes, starts, stops): this worker's part of the global batch, in positions of the shuffled lanes."""
+        steps = self.steps_per_epoch
+        first = step * self.lane_rows // steps
+        last = (step + 1) * self.lane_rows // steps
+        if world_size == self.lanes:
+            return np.array([rank]), first[rank : rank + 1], last[rank : rank + 1]
+        if self.lanes % world_size == 0:
+            each = self.lanes // world_size
+            mine = slice(rank * each, (rank + 1) * each)
+            return np.arange(self.lanes)[mine], first[mine], last[mine]
+        edges = np.concatenate([[0], np.cumsum(last - first)])  # of the lanes within the global batch
+        low, high = edges[-1] * rank // world_size, edges[-1] * (rank + 1) // world_size
+        starts = first + np.clip(low - edges[:-1], 0, last - first)
+        stops = first + np.clip(high - edges[:-1], 0, last - first)
+        touched = np.flatnonzero(stops > starts)
+        return touched, starts[touched], stops[touched]

@@ -1,0 +1,443 @@
+"""From a source to a prepared dataset: options, the plan that travels to the tasks, the task, and the commit.
+
+::
+
+    plan    = plan_preparation(source, options)     on the driver: size and channels, classes, split rule
+    reports = write_partition(plan, ...)            in many tasks: decode, resize, split, write shards
+    commit(plan, reports)                           on the driver: add up, check, write the manifest
+
+What runs the tasks (local processes or Spark) is an :class:`Engine`; this module knows neither.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+import uuid
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from firesteel.data.manifest import Feature, Shard
+from firesteel.data.shards import ShardWriter, WrittenShard, write_quarantine
+from firesteel.data.sources import ArraySpec, Source
+from firesteel.data.split import SplitRule, boundaries_of, parse_fractions, split_key
+from firesteel.data.statistics import ChannelSums
+from firesteel.errors import ConfigError, DataError, FormatError
+from firesteel.formats import images
+from firesteel.formats.images import ImageSpec
+from firesteel.storage import Place
+
+DEFAULT_SPLIT = {"train": 0.8, "test": 0.2}
+PROGRESS_FOLDER = ".progress"
+MARKER_NAME = "preparing.json"
+_SUM_ROWS = 256
+
+
+class PrepareOptions(BaseModel):
+    """What a user may choose when a dataset is prepared.
+
+    Attributes:
+        format: of the source: auto, images, bson, idx.
+        format_options: of the format; for bson the names of the fields.
+        size: (height, width) in pixels; None takes that of the pictures, if at least 9 of 10 agree.
+        channels: 1 (grey), 3 (RGB) or None: 1 if all sampled pictures are grey, else 3.
+        split: fractions by name; None keeps the split that the source brings, else train=0.8,test=0.2.
+        min_per_class: classes with fewer usable rows in the source are dropped, and counted.
+        encoding: raw (fastest to train from) or jpeg (a tenth of the space; quality 95).
+        seed: of the split and of the mixing.
+        shard_bytes: size of a shard's features in bytes; larger means fewer files and more memory a task.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: str = "auto"
+    format_options: dict[str, str] = Field(default_factory=dict)
+    size: tuple[int, int] | None = None
+    channels: Literal[1, 3] | None = None
+    split: dict[str, float] | None = None
+    min_per_class: int = Field(default=1, ge=1)
+    encoding: Literal["raw", "jpeg"] = "raw"
+    seed: int = Field(default=12345, ge=0)
+    shard_bytes: int = Field(default=32 << 20, ge=1 << 10)
+
+    @field_validator("size", mode="before")
+    @classmethod
+    def _read_size(cls, value: Any) -> Any:
+        return parse_size(value) if isinstance(value, str) else value
+
+    @field_validator("size")
+    @classmethod
+    def _check_size(cls, value: tuple[int, int] | None) -> tuple[int, int] | None:
+        if value is not None and not all(1 <= edge <= 4096 for edge in value):
+            raise ValueError(f"height and width must be 1 to 4096 pixels, got {value[0]}x{value[1]}")
+        return value
+
+    @field_validator("split", mode="before")
+    @classmethod
+    def _read_split(cls, value: Any) -> Any:
+        return None if value is None else parse_fractions(value)
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """Read ``32x48`` (height x width) or ``32`` (a square).
+
+    Raises:
+        ConfigError: if it is something else.
+    """
+    parts = text.lower().split("x")
+    if len(parts) not in (1, 2) or not all(part.strip().isdigit() for part in parts):
+        raise ConfigError(f"size must be HEIGHTxWIDTH in pixels, for example 32x32, got {text!r}.")
+    return int(parts[0]), int(parts[-1])
+
+
+@dataclass(frozen=True)
+class PreparePlan:
+    """All that a task needs to know. Picklable; the same for every task.
+
+    Attributes:
+        dataset: URI of the dataset's folder.
+        feature: what a row will hold.
+        image: how pictures are decoded; None for arrays.
+        labels: class names that are kept; the position is the label.
+        dropped: class names that are dropped because they have too few rows.
+        rule: of the split; None if the source's own is kept.
+        splits: names of all splits.
+        seed: of the mixing.
+        shard_bytes: of a shard's features.
+    """
+
+    dataset: str
+    feature: Feature
+    image: ImageSpec | None
+    labels: tuple[str, ...]
+    dropped: frozenset[str]
+    rule: SplitRule | None
+    splits: tuple[str, ...]
+    seed: int
+    shard_bytes: int
+
+
+@dataclass
+class Report:
+    """What one task, or all of them together, did. Sums of tasks are reports again.
+
+    Attributes:
+        read, written, dropped, quarantined: rows.
+        reasons: quarantined rows by reason.
+        shards: (split, shard) in order.
+        quarantine: shards of quarantined records.
+        sums: of the training rows, by channel; None where there were none.
+        resized: pictures that had another size.
+        recolored: colour pictures that were turned into grey ones.
+    """
+
+    read: int = 0
+    written: int = 0
+    dropped: int = 0
+    quarantined: int = 0
+    reasons: Counter[str] = field(default_factory=Counter)
+    shards: list[tuple[str, WrittenShard]] = field(default_factory=list)
+    quarantine: list[Shard] = field(default_factory=list)
+    sums: ChannelSums | None = None
+    resized: int = 0
+    recolored: int = 0
+
+    def __add__(self, other: Report) -> Report:
+        sums = self.sums + other.sums if self.sums and other.sums else self.sums or other.sums
+        return Report(
+            self.read + other.read,
+            self.written + other.written,
+            self.dropped + other.dropped,
+            self.quarantined + other.quarantined,
+            self.reasons + other.reasons,
+            self.shards + other.shards,
+            self.quarantine + other.quarantine,
+            sums,
+            self.resized + other.resized,
+            self.recolored + other.recolored,
+        )
+
+
+# -- the index: classes and split keys --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ClassIndex:
+    """Usable rows per class and, if the rows are to be split by us, where in key order each split begins.
+
+    Attributes:
+        counts: rows by class name.
+        boundaries: see :class:`SplitRule`; empty if the source's own split is kept.
+    """
+
+    counts: Mapping[str, int]
+    boundaries: Mapping[str, tuple[int, ...]]
+
+
+def index_partition(source: Source, partition: Any, seed: int) -> pa.RecordBatch:
+    """(label, key) of the usable rows of one partition, without their data."""
+    labels: list[str] = []
+    keys: list[int] = []
+    for batch in source.read(partition, with_data=False):
+        for label, group, problem in zip(*(batch.column(name).to_pylist() for name in ("label", "group", "problem"))):
+            if problem is None and label is not None:
+                labels.append(label)
+                keys.append(split_key(seed, group))
+    return pa.RecordBatch.from_arrays(
+        [pa.array(labels, pa.string()), pa.array(keys, pa.int64())], names=["label", "key"]
+    )
+
+
+def class_index(batches: Iterable[pa.RecordBatch], fractions: Sequence[float] | None) -> ClassIndex:
+    """The index of rows whose (label, key) fit into memory: 12 bytes a row and one string a class."""
+    codes: dict[str, int] = {}
+    label_parts, key_parts = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    for batch in batches:
+        encoded = batch.column("label").dictionary_encode()
+        code_of = np.array([codes.setdefault(name, len(codes)) for name in encoded.dictionary.to_pylist()], np.int64)
+        label_parts.append(code_of[encoded.indices.to_numpy()] if len(batch) else label_parts[0])
+        key_parts.append(batch.column("key").to_numpy())
+    labels, keys = np.concatenate(label_parts), np.concatenate(key_parts)
+    order = np.argsort(labels, kind="stable")
+    edges = np.searchsorted(labels[order], np.arange(len(codes) + 1))
+    keys_of = {name: keys[order[edges[code] : edges[code + 1]]] for name, code in codes.items()}
+    boundaries = {name: boundaries_of(of, fractions) for name, of in keys_of.items()} if fractions else {}
+    return ClassIndex({name: len(of) for name, of in keys_of.items()}, boundaries)
+
+
+class Engine(ABC):
+    """What runs the tasks of a preparation.
+
+    Contract: ``write`` returns one report for each partition that ended well, in the order of the partitions, and
+    raises if one did not; a task may run more than once, but only one of its attempts is in the result.
+    """
+
+    @abstractmethod
+    def index(self, seed: int, fractions: Sequence[float] | None) -> ClassIndex:
+        """Go once over the source without its pictures; ``fractions`` is None if the source's own split is kept."""
+
+    @abstractmethod
+    def write(self, plan: PreparePlan) -> list[Report]:
+        """Go once over the source with its pictures and write all shards."""
+
+    @abstractmethod
+    def sample(self, count: int) -> Iterator[pa.RecordBatch]:
+        """A few rows, from which size and channels are guessed."""
+
+
+# -- the plan -------------------------------------------------------------------------------------------------------
+
+
+def guess_image(samples: Iterable[pa.RecordBatch], options: PrepareOptions) -> ImageSpec:
+    """Size and channels of the dataset: as the options say, else as the sampled pictures agree.
+
+    Raises:
+        DataError: if no sampled picture can be read.
+        ConfigError: if no size is given and the pictures do not agree on one.
+    """
+    if options.size is not None and options.channels is not None:
+        return ImageSpec(*options.size, options.channels)
+    seen: list[tuple[int, int, int]] = []
+    failures: list[str] = []
+    for batch in samples:
+        for data, problem in zip(batch.column("data").to_pylist(), batch.column("problem").to_pylist()):
+            try:
+                seen += [images.probe(data)] if problem is None else []
+            except FormatError as error:
+                failures.append(str(error))
+    if not seen:
+        raise DataError(
+            f"none of the first {max(1, len(failures))} records sampled is a picture"
+            + (f" (first: {failures[0]})." if failures else ".")
+        )
+    channels: Any = options.channels or (1 if all(found[2] == 1 for found in seen) else 3)
+    if options.size is not None:
+        return ImageSpec(*options.size, channels)
+    (size, votes), *others = Counter(found[:2] for found in seen).most_common()
+    if votes < 0.9 * len(seen):
+        raise ConfigError(
+            f"the pictures have different sizes ({size[0]}x{size[1]}, {others[0][0][0]}x{others[0][0][1]}, ...;"
+            f" {len(others) + 1} in {len(seen)} sampled). A network needs one.\n"
+            "Say it with --size HEIGHTxWIDTH, for example --size 32x32."
+        )
+    return ImageSpec(*size, channels)
+
+
+def kept_and_dropped(index: ClassIndex, announced: Iterable[str], min_per_class: int) -> tuple[list[str], list[str]]:
+    """Class names in label order (numbers by value, else by name), and those that have too few rows."""
+    names = set(index.counts) | set(announced)
+    ordered = sorted(names, key=_natural)
+    kept = [name for name in ordered if index.counts.get(name, 0) >= min_per_class]
+    return kept, [name for name in ordered if name not in set(kept)]
+
+
+def _natural(name: str) -> tuple[int, float, str]:
+    try:
+        number = float(name)
+    except ValueError:
+        return (1, 0.0, name)
+    return (0, number, name) if math.isfinite(number) else (1, 0.0, name)
+
+
+def feature_of(image: ImageSpec | None, array: ArraySpec | None, encoding: Literal["raw", "jpeg"]) -> Feature:
+    """What a row of the dataset holds.
+
+    Raises:
+        ConfigError: if arrays are to be encoded as JPEG.
+    """
+    if image is not None:
+        return Feature(dtype="uint8", shape=image.shape, encoding=encoding, kind="image")
+    assert array is not None
+    if encoding == "jpeg":
+        raise ConfigError("encoding jpeg is for pictures; this source holds arrays. Use --encoding raw.")
+    picture = array.dtype == "uint8" and len(array.shape) == 3 and array.shape[0] in (1, 3)
+    return Feature(dtype=array.dtype, shape=array.shape, encoding="raw", kind="image" if picture else "array")
+
+
+# -- the task -------------------------------------------------------------------------------------------------------
+
+
+def write_partition(plan: PreparePlan, number: int, batches: Iterable[pa.RecordBatch]) -> Report:
+    """Decode, resize, split and write the rows of one partition.
+
+    Args:
+        plan: the same in every task.
+        number: of the partition; with the plan's seed it fixes the mixing.
+        batches: rows of :data:`firesteel.data.sources.SCHEMA`.
+
+    Returns:
+        what was done. Files carry a random part in their names: those of an attempt that fails are in no report.
+    """
+    return _PartitionWriter(plan, number).run(batches)
+
+
+class _PartitionWriter:
+    """The state of one task: one shard writer a split, the quarantine, the counts."""
+
+    def __init__(self, plan: PreparePlan, number: int):
+        self._plan = plan
+        self._dataset = Place.of(plan.dataset)
+        self._name = f"part-{number:05d}-{uuid.uuid4().hex[:8]}"
+        self._label_of = {name: label for label, name in enumerate(plan.labels)}
+        self._report = Report()
+        self._quarantine: list[dict[str, Any]] = []
+        self._unsummed: list[bytes] = []
+        self._writers = {
+            split: ShardWriter(
+                self._dataset, split, plan.feature, shard_bytes=plan.shard_bytes, name=self._name,
+                seed=plan.seed + number,
+            )
+            for split in plan.splits
+        }  # fmt: skip
+        self._progress = _Progress(self._dataset, number)
+
+    def run(self, batches: Iterable[pa.RecordBatch]) -> Report:
+        for batch in batches:
+            columns = [batch.column(name).to_pylist() for name in ("id", "group", "label", "split", "data", "problem")]
+            for row_id, group, label, split, data, problem in zip(*columns):
+                self._report.read += 1
+                try:
+                    self._take(row_id, group, label, split, data, problem)
+                except FormatError as error:
+                    self._set_aside(row_id, str(error), data)
+            self._progress.say(self._report.read)
+        self._close()
+        return self._report
+
+    def _take(
+        self, row_id: str, group: str, label: str | None, split: str | None, data: bytes, problem: str | None
+    ) -> None:
+        plan = self._plan
+        if problem is not None:
+            raise FormatError(problem)
+        if label is None:
+            raise FormatError("no label")
+        if label in plan.dropped:
+            self._report.dropped += 1
+            return
+        if label not in self._label_of:
+            raise FormatError("its class was not there when the source was indexed; did the source change?")
+        if plan.rule is not None:
+            split = plan.rule.split_of(label, group)
+        elif split is None:
+            raise FormatError("in no split of the source")
+        raw, stored = self._encode(data)
+        if split == "train":
+            self._add_sums(raw)
+        self._writers[split].add(row_id, self._label_of[label], stored)
+        self._report.written += 1
+
+    def _encode(self, data: bytes) -> tuple[bytes, bytes]:
+        """The row as raw bytes of the feature's shape, and as it is stored."""
+        spec = self._plan.image
+        if spec is None:
+            expected = math.prod(self._plan.feature.shape) * np.dtype(self._plan.feature.dtype).itemsize
+            if data is None or len(data) != expected:
+                raise FormatError(f"array of {len(data or b'')} bytes, expected {expected}")
+            return data, data
+        decoded = images.decode(data, spec)
+        self._report.resized += decoded.original[:2] != (spec.height, spec.width)
+        self._report.recolored += decoded.original[2] > spec.channels
+        raw = np.ascontiguousarray(decoded.pixels.transpose(2, 0, 1)).tobytes()  # (H, W, C) -> (C, H, W)
+        return raw, images.encode_jpeg(decoded.pixels) if self._plan.feature.encoding == "jpeg" else raw
+
+    def _set_aside(self, place: str, reason: str, data: bytes | None) -> None:
+        self._report.quarantined += 1
+        self._report.reasons[_kind_of(reason)] += 1
+        self._quarantine.append({"place": place, "reason": reason, "head": (data or b"")[:64]})
+
+    def _add_sums(self, raw: bytes) -> None:
+        self._unsummed.append(raw)
+        if len(self._unsummed) >= _SUM_ROWS:
+            self._flush_sums()
+
+    def _flush_sums(self) -> None:
+        if not self._unsummed:
+            return
+        rows = np.frombuffer(b"".join(self._unsummed), dtype=self._plan.feature.dtype)
+        sums = ChannelSums.of(rows.reshape(len(self._unsummed), *self._plan.feature.shape))
+        self._report.sums = sums if self._report.sums is None else self._report.sums + sums
+        self._unsummed = []
+
+    def _close(self) -> None:
+        self._flush_sums()
+        for split, writer in self._writers.items():
+            self._report.shards += [(split, shard) for shard in writer.close()]
+        if self._quarantine:
+            self._report.quarantine.append(write_quarantine(self._dataset, self._name, self._quarantine))
+        self._progress.say(self._report.read, at_once=True)
+
+
+def _kind_of(reason: str) -> str:
+    """A reason without the particulars of one record, to count by."""
+    return reason.partition(":")[0].partition(" (")[0][:100]
+
+
+class _Progress:
+    """Says on storage how many rows this task has read, at most once a second; the driver adds them up."""
+
+    def __init__(self, dataset: Place, number: int):
+        self._place = dataset / f"{PROGRESS_FOLDER}/{number:05d}"
+        self._last = time.monotonic()
+
+    def say(self, rows: int, *, at_once: bool = False) -> None:
+        if at_once or time.monotonic() - self._last >= 1.0:
+            self._last = time.monotonic()
+            self._place.write_text(json.dumps(rows))
+
+
+def rows_read_so_far(dataset: Place) -> int:
+    """Sum of what the tasks say of their progress."""
+    total = 0
+    for entry in (dataset / PROGRESS_FOLDER).files() if (dataset / PROGRESS_FOLDER).exists() else ():
+        if not entry.path.endswith(".tmp"):
+            total += int((dataset / PROGRESS_FOLDER / entry.path).read_text() or 0)
+    return total

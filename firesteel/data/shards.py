@@ -1,0 +1,232 @@
+"""Shards: Parquet files with columns ``id``, ``label`` and ``features``, written whole and read in slices.
+
+A shard is mixed before it is written, so that any slice of it is a sample of it, also where the source was sorted by
+class. Pages carry checksums, which the reader verifies.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import zlib
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import IO, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from firesteel.data.manifest import Feature, Shard
+from firesteel.errors import DatasetError
+from firesteel.storage import Place
+
+ROW_GROUP_BYTES = 4 << 20
+"""Smaller groups let a worker read its slice of a shard without the rest; larger ones cost fewer requests."""
+
+
+@dataclass(frozen=True)
+class WrittenShard:
+    """A shard that a task has written, and how many rows of each class it holds."""
+
+    shard: Shard
+    rows_per_class: dict[int, int]
+
+
+class ShardWriter:
+    """Collects the rows of one split in one task and writes a shard whenever enough are there.
+
+    Memory: one shard, plus one row group while it is written.
+    """
+
+    def __init__(
+        self,
+        dataset: Place,
+        split: str,
+        feature: Feature,
+        *,
+        shard_bytes: int,
+        name: str,
+        seed: int,
+    ):
+        """
+        Args:
+            dataset: the folder of the dataset.
+            split: folder in it.
+            feature: what a row holds.
+            shard_bytes: a shard is written when its features reach this.
+            name: of the files; unique to the attempt of the task.
+            seed: of the mixing.
+        """
+        self._dataset, self._split, self._feature, self._name = dataset, split, feature, name
+        self._shard_bytes, self._seed = shard_bytes, seed
+        self._fixed_bytes = _row_bytes(feature) if feature.encoding == "raw" else None
+        self._reset()
+        self.written: list[WrittenShard] = []
+
+    def add(self, row_id: str, label: int, data: bytes | memoryview) -> None:
+        """Add a row; raw data must have the size of the feature."""
+        self._ids.append(row_id)
+        self._labels.append(label)
+        self._rows.append(data)
+        self._bytes += len(data)
+        if self._bytes >= self._shard_bytes:
+            self._write()
+
+    def close(self) -> list[WrittenShard]:
+        """Write what is left; return all shards of this writer."""
+        if self._ids:
+            self._write()
+        return self.written
+
+    def _reset(self) -> None:
+        self._ids: list[str] = []
+        self._labels: list[int] = []
+        self._rows: list[bytes | memoryview] = []
+        self._bytes = 0
+
+    def _write(self) -> None:
+        number = len(self.written)
+        path = f"{self._split}/{self._name}-{number:04d}.parquet"
+        order = np.random.default_rng([self._seed, number, zlib.crc32(self._split.encode())]).permutation(
+            len(self._ids)
+        )
+        rows_per_class = Counter(self._labels)
+        shard = _write_parquet(self._dataset, path, self._tables(order))
+        self.written.append(WrittenShard(shard, dict(sorted(rows_per_class.items()))))
+        self._reset()
+
+    def _tables(self, order: np.ndarray) -> Iterator[pa.Table]:
+        rows_per_group = max(1, len(order) * ROW_GROUP_BYTES // max(1, self._bytes))
+        kind = pa.binary(self._fixed_bytes) if self._fixed_bytes is not None else pa.binary()
+        schema = pa.schema([("id", pa.string()), ("label", pa.int32()), ("features", kind)])
+        for start in range(0, len(order), rows_per_group):
+            part = order[start : start + rows_per_group]
+            columns = [
+                pa.array([self._ids[i] for i in part], pa.string()),
+                pa.array([self._labels[i] for i in part], pa.int32()),
+                pa.array([self._rows[i] for i in part], kind),
+            ]
+            yield pa.Table.from_arrays(columns, schema=schema)
+
+
+def write_quarantine(dataset: Place, name: str, entries: list[dict[str, Any]]) -> Shard:
+    """Write the records that could not be used: ``place``, ``reason`` and ``head`` (their first bytes)."""
+    schema = pa.schema([("place", pa.string()), ("reason", pa.string()), ("head", pa.binary())])
+    table = pa.Table.from_pylist(entries, schema=schema)
+    return _write_parquet(dataset, f"quarantine/{name}.parquet", iter([table]))
+
+
+def read_slice(
+    dataset: Place, shard: Shard, feature: Feature, start: int, stop: int
+) -> Iterator[tuple[Any, np.ndarray]]:
+    """Read rows ``start <= row < stop`` of a shard, a row group at a time.
+
+    Yields:
+        features: for ``raw`` an array of shape (rows, *feature.shape); for ``jpeg`` a list of bytes.
+        labels: int64 of shape (rows,).
+
+    Raises:
+        DatasetError: if the shard is missing, damaged, or not what the manifest says.
+    """
+    for table in _read_groups(dataset, shard, start, stop, ["label", "features"]):
+        labels = table.column("label").to_numpy().astype(np.int64)
+        column = table.column("features").combine_chunks()
+        if feature.encoding == "jpeg":
+            yield column.to_pylist(), labels
+            continue
+        # Fixed-size values lie one behind the other: no copy, no Python object a row.
+        flat = np.frombuffer(column.buffers()[1], dtype=feature.dtype)
+        values = math.prod(feature.shape)
+        rows = flat[column.offset * values : (column.offset + len(column)) * values]
+        yield rows.reshape(len(column), *feature.shape), labels
+
+
+def read_ids(dataset: Place, shard: Shard, start: int, stop: int) -> list[str]:
+    """Ids of rows ``start <= row < stop`` of a shard."""
+    tables = _read_groups(dataset, shard, start, stop, ["id"])
+    return [row_id for table in tables for row_id in table.column("id").to_pylist()]
+
+
+def _row_bytes(feature: Feature) -> int:
+    return math.prod(feature.shape) * np.dtype(feature.dtype).itemsize
+
+
+class _Hashing:
+    """A file for pyarrow to write to, which sums up what passes through."""
+
+    def __init__(self, file: IO[bytes]):
+        self._file, self.sha256, self.size = file, hashlib.sha256(), 0
+        self.closed = False
+
+    def write(self, data: Any) -> int:
+        view = memoryview(data)
+        self.sha256.update(view)
+        self.size += view.nbytes
+        self._file.write(view)
+        return view.nbytes
+
+    def tell(self) -> int:
+        return self.size
+
+    def flush(self) -> None:
+        self._file.flush()
+
+    def close(self) -> None:
+        self.closed = True
+
+    def readable(self) -> bool:
+        return False
+
+    def seekable(self) -> bool:
+        return False
+
+    def writable(self) -> bool:
+        return True
+
+
+def _write_parquet(dataset: Place, path: str, tables: Iterator[pa.Table]) -> Shard:
+    rows = 0
+    with (dataset / path).writing() as file:
+        sink = _Hashing(file)
+        writer = None
+        for table in tables:
+            if writer is None:
+                # Pictures do not compress; what does (labels, ids) is small.
+                writer = pq.ParquetWriter(
+                    sink, table.schema, compression="none", use_dictionary=False, write_page_checksum=True,
+                    write_statistics=False,
+                )  # fmt: skip
+            writer.write_table(table, row_group_size=max(1, table.num_rows))
+            rows += table.num_rows
+        assert writer is not None, "a shard is written only for rows"
+        writer.close()
+    return Shard(path=path, rows=rows, bytes=sink.size, sha256=sink.sha256.hexdigest())
+
+
+def _read_groups(dataset: Place, shard: Shard, start: int, stop: int, columns: list[str]) -> Iterator[pa.Table]:
+    place = dataset / shard.path
+    try:
+        if place.is_local:
+            if os.path.getsize(place.uri) != shard.bytes:
+                raise DatasetError(
+                    f"{place} has {os.path.getsize(place.uri)} bytes, its manifest says {shard.bytes}."
+                    " Prepare the dataset again."
+                )
+            source: Any = pa.memory_map(place.uri)
+        else:
+            source = place.open()
+        with pq.ParquetFile(source, page_checksum_verification=True) as file:
+            first = 0
+            for group in range(file.num_row_groups):
+                rows = file.metadata.row_group(group).num_rows
+                low, high = max(start, first), min(stop, first + rows)
+                if low < high:
+                    yield file.read_row_group(group, columns=columns).slice(low - first, high - low)
+                first += rows
+    except FileNotFoundError as error:
+        raise DatasetError(f"{place} is missing, though the manifest names it. Prepare the dataset again.") from error
+    except (pa.ArrowInvalid, pa.ArrowIOError, OSError) as error:
+        raise DatasetError(f"{place} is damaged: {str(error).splitlines()[0]}. Prepare the dataset again.") from error

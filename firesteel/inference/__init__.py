@@ -1,0 +1,1 @@
+"""Prediction: a model loaded once, rows in, classes out."""

@@ -1,0 +1,154 @@
+"""Load a model once; arrays, pictures or files in, probabilities out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from firesteel.data.loader import Normalizer
+from firesteel.errors import ConfigError, FormatError
+from firesteel.formats import images
+from firesteel.formats.images import ImageSpec
+from firesteel.models.description import find_model_folder, load_model, read_description
+from firesteel.storage import Place
+from firesteel.world import World
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The most probable classes of one row, the most probable first.
+
+    Attributes:
+        labels: class names.
+        probabilities: of the same classes.
+    """
+
+    labels: list[str]
+    probabilities: list[float]
+
+    @property
+    def label(self) -> str:
+        """The most probable class."""
+        return self.labels[0]
+
+
+class Predictor:
+    """A trained model, ready for rows.
+
+    Args:
+        run: a run directory or a model folder.
+        device: auto, cpu or cuda.
+        batch_size: rows a forward pass.
+        model: the factory or its name, for models whose description alone may not be followed.
+
+    Raises:
+        RunError: if there is no model.
+        ModelError: if it cannot be built or its weights do not fit.
+
+    Example:
+        >>> predictor = Predictor("runs/digits")            # doctest: +SKIP
+        >>> predictor.predict_files(["three.png"])[0].label  # doctest: +SKIP
+        '3'
+    """
+
+    def __init__(
+        self, run: str | os.PathLike[str] | Place, *, device: str = "auto", batch_size: int = 256, model: Any = None
+    ):
+        folder = find_model_folder(Place.of(run))
+        self.description = read_description(folder)
+        self._world = World().on_device(device)
+        self._batch_size = batch_size
+        self._model = load_model(folder, self.description, model).to(self._world.torch_device)
+        scaling = self.description.normalization
+        self._normalize = Normalizer.of(
+            scaling.mean, scaling.std, scaling.scale, len(self.input_shape), self._world.torch_device
+        )
+
+    @property
+    def labels(self) -> list[str]:
+        """Class names, in the order of the probabilities."""
+        return self.description.labels
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one raw row; pictures are (channels, height, width)."""
+        return tuple(self.description.feature.shape)
+
+    @torch.inference_mode()
+    def probabilities(self, features: np.ndarray) -> np.ndarray:
+        """Probabilities of every class.
+
+        Args:
+            features: of shape (N, *input_shape), raw as in the dataset (pictures: 0 to 255); not normalised.
+
+        Returns:
+            float32 of shape (N, K).
+
+        Raises:
+            ConfigError: if the shape does not fit.
+        """
+        features = np.asarray(features)
+        if features.shape[1:] != self.input_shape:
+            raise ConfigError(
+                f"features must have shape (N, {', '.join(map(str, self.input_shape))}), got {features.shape}."
+            )
+        parts = [np.zeros((0, len(self.labels)), dtype=np.float32)]
+        for start in range(0, len(features), self._batch_size):
+            batch = torch.from_numpy(np.ascontiguousarray(features[start : start + self._batch_size]))
+            logits = self._model(self._normalize(batch.to(self._world.torch_device)))
+            parts.append(logits.float().softmax(dim=1).cpu().numpy())
+        return np.concatenate(parts)
+
+    def predict(self, features: np.ndarray, *, top: int = 1) -> list[Prediction]:
+        """The ``top`` most probable classes of each row of ``features`` (see :meth:`probabilities`)."""
+        if top < 1:
+            raise ConfigError(f"top must be at least 1, got {top}.")
+        probabilities = self.probabilities(features)
+        order = np.argsort(-probabilities, axis=1, kind="stable")[:, :top]
+        return [
+            Prediction([self.labels[i] for i in row], [float(values[i]) for i in row])
+            for row, values in zip(order, probabilities)
+        ]
+
+    def decode(self, picture: bytes) -> np.ndarray:
+        """An encoded picture as a raw row of shape :attr:`input_shape`, prepared as the dataset's pictures were.
+
+        Raises:
+            FormatError: if the bytes are not a picture.
+            ConfigError: if this model does not take pictures.
+        """
+        feature = self.description.feature
+        if feature.kind != "image":
+            raise ConfigError(
+                f"this model takes arrays of shape {self.input_shape}, not pictures. Use predict(arrays)."
+            )
+        channels, height, width = feature.shape
+        return images.decode(picture, ImageSpec(height, width, channels)).pixels.transpose(2, 0, 1)
+
+    def predict_pictures(self, pictures: Iterable[bytes], *, top: int = 1) -> list[Prediction]:
+        """The ``top`` most probable classes of encoded pictures."""
+        rows = [self.decode(picture) for picture in pictures]
+        return self.predict(np.stack(rows), top=top) if rows else []
+
+    def predict_files(self, files: Sequence[str | os.PathLike[str]], *, top: int = 1) -> list[Prediction]:
+        """The ``top`` most probable classes of picture files.
+
+        Raises:
+            FormatError: naming the file that is no picture.
+            StorageError: naming the file that cannot be read.
+        """
+        return self.predict_pictures((self._read(file) for file in files), top=top)
+
+    def _read(self, file: str | os.PathLike[str]) -> bytes:
+        place = Place.of(file)
+        data = place.read_bytes()
+        try:
+            self.decode(data)
+        except FormatError as error:
+            raise FormatError(f"{place}: {error}") from error
+        return data

@@ -1,0 +1,187 @@
+"""A model on storage: ``model.safetensors`` with the weights and ``model.json`` that says how to use them.
+
+The folder stands by itself: it names the network and its options, the shape and the normalisation of its input and its
+labels. ``evaluate``, ``predict`` and :class:`firesteel.Predictor` need nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from firesteel._version import __version__
+from firesteel.data.manifest import Feature, Statistics
+from firesteel.errors import ModelError, RunError
+from firesteel.models.registry import ModelSource, build_model, is_trusted_factory, resolve_model
+from firesteel.specs import Spec
+from firesteel.storage import Place
+
+if TYPE_CHECKING:
+    from torch import nn
+
+FORMAT_VERSION = 1
+DESCRIPTION_NAME = "model.json"
+WEIGHTS_NAME = "model.safetensors"
+
+
+class ModelDescription(BaseModel):
+    """What ``model.json`` holds.
+
+    Attributes:
+        format_version: of this file.
+        model: network and options.
+        importable: False if the factory was a callable without a name; then it must be passed again to load the model.
+        feature: dtype and shape of one raw input row.
+        normalization: ``(value * scale - mean) / std`` per channel is what the network sees.
+        labels: class names, in the order of the outputs.
+        parameters: number of them.
+        trained_on: dataset and run that it came from; free for other tools to add to.
+        versions: of what wrote it.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format_version: int = FORMAT_VERSION
+    model: Spec
+    importable: bool = True
+    feature: Feature
+    normalization: Statistics
+    labels: list[str]
+    parameters: int
+    trained_on: dict[str, Any] = Field(default_factory=dict)
+    versions: dict[str, str] = Field(default_factory=lambda: {"firesteel": __version__})
+
+
+def normalization_for(kind: str, statistics: Statistics) -> Statistics:
+    """The normalisation that ``standardize``, ``scale`` or ``none`` asks for."""
+    if kind == "standardize":
+        return statistics
+    channels = len(statistics.mean)
+    return Statistics(mean=[0.0] * channels, std=[1.0] * channels, scale=statistics.scale if kind == "scale" else 1.0)
+
+
+def save_model(folder: Place, model: nn.Module, description: ModelDescription) -> None:
+    """Write the weights, then the description, which makes the folder a model."""
+    import safetensors.torch
+
+    state = _without_shared(model)
+    (folder / WEIGHTS_NAME).write_bytes(safetensors.torch.save(state, metadata={"format": "pt"}))
+    (folder / DESCRIPTION_NAME).write_text(description.model_dump_json(indent=1))
+
+
+def find_model_folder(where: str | Place) -> Place:
+    """The model folder of a run, or the folder itself if it is one.
+
+    Raises:
+        RunError: if there is no model.
+    """
+    place = Place.of(where)
+    for folder in (place / "model", place):
+        if (folder / DESCRIPTION_NAME).exists():
+            return folder
+    if (place / "job.json").exists():
+        raise RunError(f"{place} is a run that has not saved a model: it failed, was stopped, or is still training.")
+    raise RunError(f"there is no run and no model at {place}: neither {place}/model/model.json nor {place}/model.json.")
+
+
+def read_description(folder: Place) -> ModelDescription:
+    """Read and check ``model.json``.
+
+    Raises:
+        RunError: if it is not readable by this version.
+    """
+    path = folder / DESCRIPTION_NAME
+    try:
+        raw = json.loads(path.read_text())
+        if raw.get("format_version") != FORMAT_VERSION:
+            raise RunError(f"{path} has version {raw.get('format_version')}; this Firesteel reads {FORMAT_VERSION}.")
+        return ModelDescription.model_validate(raw)
+    except (ValueError, ValidationError, AttributeError) as error:
+        raise RunError(f"{path} is not a sound model description: {str(error).splitlines()[0]}") from error
+
+
+def load_model(folder: Place, description: ModelDescription, model: Any = None) -> nn.Module:
+    """Build the network and load its weights, on the CPU, in evaluation mode.
+
+    Args:
+        folder: of the model.
+        description: of the model.
+        model: the factory, or its name: for models whose description alone may not be followed.
+
+    Raises:
+        ModelError: if the factory must be given and is not, or does not fit the weights.
+    """
+    import safetensors.torch
+
+    network = build_model(
+        _source_for(description, model),
+        input_shape=description.feature.shape,
+        num_classes=len(description.labels),
+        seed=0,
+    )
+    try:
+        state = safetensors.torch.load((folder / WEIGHTS_NAME).read_bytes())
+        missing, unexpected = network.load_state_dict(state, strict=False)
+    except Exception as error:  # safetensors raises its own type for damaged files, torch RuntimeError for shapes
+        first = [line for line in str(error).splitlines() if line.strip()][:2]
+        raise ModelError(
+            f"{folder / WEIGHTS_NAME} does not fit model {description.model}: {' '.join(first)}"
+        ) from error
+    missing = sorted(set(missing) - _shared_names(network))
+    if missing or unexpected:
+        raise ModelError(
+            f"{folder / WEIGHTS_NAME} does not fit model {description.model}:"
+            f" {len(missing)} tensors missing {missing[:3]}, {len(unexpected)} not known {unexpected[:3]}."
+        )
+    return network.eval()
+
+
+def allowed_source(description: ModelDescription) -> ModelSource:
+    """How to make the model, if its description alone may be followed.
+
+    Raises:
+        ModelError: if not; it says what to pass.
+    """
+    name = description.model.name
+    if not description.importable:
+        raise ModelError(
+            f"this model was trained from a function that no name leads to ({name}).\n"
+            "Pass the function: Predictor(run, model=function), evaluate(run, dataset, model=function)."
+        )
+    if not is_trusted_factory(name):
+        raise ModelError(
+            f"{DESCRIPTION_NAME} names the function {name}, which does not declare to return a torch.nn.Module;"
+            " it is not called on a file's word alone.\n"
+            f"If you trust it, pass --model {name} (in Python: model={name!r}), or annotate it: -> torch.nn.Module."
+        )
+    return ModelSource(description.model)
+
+
+def _source_for(description: ModelDescription, model: Any) -> ModelSource:
+    if model is None:
+        return allowed_source(description)
+    given = resolve_model(model)
+    if not given.spec.options:  # --model m:f confirms the name; the options are on file
+        return ModelSource(Spec(name=given.spec.name, options=description.model.options), given.factory)
+    return given
+
+
+def _without_shared(model: nn.Module) -> dict[str, Any]:
+    """The state with each tensor once: safetensors stores no tensor under two names."""
+    left_out = _shared_names(model)
+    return {
+        name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items() if name not in left_out
+    }
+
+
+def _shared_names(model: nn.Module) -> set[str]:
+    seen: dict[tuple[int, tuple[int, ...], tuple[int, ...]], str] = {}
+    shared = set()
+    for name, tensor in model.state_dict().items():
+        key = (tensor.data_ptr(), tuple(tensor.shape), tuple(tensor.stride()))
+        if tensor.numel() and key in seen:
+            shared.add(name)
+        seen.setdefault(key, name)
+    return shared

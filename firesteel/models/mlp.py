@@ -1,0 +1,31 @@
+"""A network of dense layers, for tables and small pictures."""
+
+from __future__ import annotations
+
+import math
+
+from torch import Tensor, nn
+
+
+class Mlp(nn.Module):
+    """Dense layers with ReLU between them; ``hidden=[3,3]`` on Iris is the 4-3-3-3 network with 39 parameters.
+
+    Args:
+        input_shape: of one row, any number of dimensions; it is flattened.
+        num_classes: K.
+        hidden: neurons of each hidden layer; an empty list makes logistic regression.
+    """
+
+    def __init__(self, input_shape: tuple[int, ...], num_classes: int, hidden: tuple[int, ...] = (128,)):
+        super().__init__()
+        neurons = math.prod(input_shape)
+        layers: list[nn.Module] = [nn.Flatten()]
+        for count in hidden:
+            layers += [nn.Linear(neurons, count), nn.ReLU()]
+            neurons = count
+        layers.append(nn.Linear(neurons, num_classes))
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, *input_shape) -> logits (B, K)."""
+        return self.layers(features)

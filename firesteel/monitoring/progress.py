@@ -1,0 +1,173 @@
+"""Readers of the event log for people: the progress line, and the live view of ``firesteel watch``."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from firesteel.data.preparation import rows_read_so_far
+from firesteel.monitoring.events import EventReader
+from firesteel.monitoring.state import RunState
+from firesteel.storage import Place
+
+_REFRESH_SECONDS = 0.25
+_PLAIN_SECONDS = 5.0
+
+
+def duration(seconds: float | None) -> str:
+    """``1:02:03``, ``4:05`` or ``--``."""
+    if seconds is None:
+        return "--"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def status_line(state: RunState) -> str:
+    """One line for logs and files: epoch, step, score, rate, time left."""
+    if not state.total_steps:
+        return f"{state.status}: waiting for the workers"
+    score = f"{state.score:.4f}" if state.score is not None else "--"
+    return (
+        f"epoch {min(state.epoch + 1, state.epochs)}/{state.epochs}  step {state.step}/{state.total_steps}"
+        f"  score {score}  {state.rows_per_second:,.0f} rows/s  left {duration(state.seconds_left)}"
+    )
+
+
+def run_view(state: RunState, *, details: bool) -> RenderableType:
+    """What a terminal shows of a run.
+
+    Args:
+        state: of the run.
+        details: also a table of the workers and the scores of the epochs.
+    """
+    bar = ProgressBar(total=max(1, state.total_steps), completed=state.step, width=28, pulse=not state.total_steps)
+    line = Table.grid(padding=(0, 1))
+    line.add_row(bar, Text(status_line(state)))
+    if not details:
+        return line
+    parts: list[RenderableType] = [line, _workers_table(state)]
+    if state.epoch_scores:
+        scores = "  ".join(f"{epoch + 1}: {score:.4f}" for epoch, score in sorted(state.epoch_scores.items())[-8:])
+        parts.append(Text(f"score by epoch   {scores}"))
+    parts += [Text(f"warning: {text}", style="yellow") for text in state.warnings[-3:]]
+    if state.message:
+        parts.append(Text(state.message, style="red"))
+    return Group(*parts)
+
+
+def _workers_table(state: RunState) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2))
+    for name in ("worker", "host", "device", "status"):
+        table.add_column(name)
+    for name in ("epoch", "step", "score", "rows/s", "data", "compute", "sync", "seen"):
+        table.add_column(name, justify="right")
+    for rank, worker in sorted(state.by_rank.items()):
+        total = sum(worker.parts.values()) or 1.0
+        shares = [f"{100 * worker.parts.get(part, 0.0) / total:.0f} %" for part in ("data_s", "compute_s", "sync_s")]
+        seen = f"{max(0.0, time.time() - worker.seen):.0f} s ago"
+        score = "--" if worker.score is None else f"{worker.score:.4f}"
+        table.add_row(
+            str(rank), worker.host, worker.device, worker.status, str(worker.epoch + 1), str(worker.step), score,
+            f"{worker.rows_per_second:,.0f}", *shares, seen if worker.status == "training" else "",
+        )  # fmt: skip
+    return table
+
+
+@contextlib.contextmanager
+def following(console: Console, draw: Callable[[], RenderableType], plain: Callable[[], str | None]) -> Iterator[None]:
+    """Show something that changes while the block runs: redrawn on a terminal, a line now and then elsewhere."""
+    stop = threading.Event()
+    if console.is_terminal:
+        with Live(draw(), console=console, transient=True, refresh_per_second=4) as live:
+            thread = threading.Thread(target=_redraw, args=(live, draw, stop), daemon=True)
+            thread.start()
+            try:
+                yield
+            finally:
+                stop.set()
+                thread.join()
+        return
+    thread = threading.Thread(target=_say, args=(console, plain, stop), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def _redraw(live: Live, draw: Callable[[], RenderableType], stop: threading.Event) -> None:
+    while not stop.wait(_REFRESH_SECONDS):
+        with contextlib.suppress(OSError):  # storage that does not answer for a moment
+            live.update(draw())
+
+
+def _say(console: Console, plain: Callable[[], str | None], stop: threading.Event) -> None:
+    last = None
+    while not stop.wait(_PLAIN_SECONDS):
+        with contextlib.suppress(OSError):
+            line = plain()
+            if line and line != last:
+                console.print(line, highlight=False, markup=False)
+                last = line
+
+
+def watching_run(console: Console) -> Callable[[Place], contextlib.AbstractContextManager[Any]]:
+    """The progress of a training run, for ``firesteel.train(..., watch=...)``."""
+
+    def watch(run: Place) -> contextlib.AbstractContextManager[Any]:
+        reader, state = EventReader(run), RunState()
+
+        def update() -> RunState:
+            return state.add(reader.new())
+
+        return following(console, lambda: run_view(update(), details=False), lambda: status_line(update()))
+
+    return watch
+
+
+def watching_preparation(console: Console, total_rows: int | None) -> Callable[[Place], Any]:
+    """The progress of a preparation, for ``firesteel.prepare(..., watch=...)``."""
+
+    def watch(dataset: Place) -> contextlib.AbstractContextManager[Any]:
+        began = time.monotonic()
+
+        def line() -> str:
+            rows = rows_read_so_far(dataset)
+            rate = rows / max(1e-9, time.monotonic() - began)
+            of = f"/{total_rows:,}" if total_rows else ""
+            left = f"  left {duration((total_rows - rows) / rate)}" if total_rows and rate > 0 else ""
+            return f"prepared {rows:,}{of} rows  {rate:,.0f} rows/s{left}"
+
+        return following(console, lambda: Text(line()), line)
+
+    return watch
+
+
+def watch_run(run: Place, console: Console, *, once: bool = False) -> RunState:
+    """Show a run until it ends; returns its last state.
+
+    Args:
+        run: its directory; it may be on storage that another machine writes.
+        console: to draw on.
+        once: show the present state and return.
+    """
+    reader, state = EventReader(run), RunState()
+    state.add(reader.new())
+    if not once and state.status in ("starting", "training"):
+        with following(console, lambda: run_view(state, details=True), lambda: status_line(state)):
+            while state.status in ("starting", "training"):
+                time.sleep(_REFRESH_SECONDS)
+                state.add(reader.new())
+    console.print(run_view(state, details=True))
+    return state

@@ -1,0 +1,31 @@
+"""Everything that needs pyspark, and nothing else: sessions, data sources, preparation, launcher.
+
+The rest of Firesteel never imports pyspark; ``pip install firesteel`` trains stand-alone without it.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from firesteel.spark.barrier import SparkWorkers
+    from firesteel.spark.session import open_session
+    from firesteel.spark.sources import register
+
+_PUBLIC = {
+    "SparkWorkers": "firesteel.spark.barrier",
+    "open_session": "firesteel.spark.session",
+    "register": "firesteel.spark.sources",
+}
+
+__all__ = ["SparkWorkers", "open_session", "register"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PUBLIC:
+        from firesteel.spark.settings import check_pyspark
+
+        check_pyspark()
+        return getattr(importlib.import_module(_PUBLIC[name]), name)
+    raise AttributeError(f"module 'firesteel.spark' has no attribute {name!r}")

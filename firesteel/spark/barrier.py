@@ -1,0 +1,132 @@
+"""Workers as the tasks of one Spark barrier stage."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import re
+import zlib
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from firesteel.errors import FiresteelError, ResourceError, WorkerFailed
+from firesteel.launch import Launcher, Report, WorkerFunction, results_or_raise
+from firesteel.spark import tasks
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+
+class SparkWorkers(Launcher):
+    """One worker a task; all tasks at the same time, or the stage does not start.
+
+    Args:
+        spark: classic or Connect.
+        profile: a ``pyspark.resource.ResourceProfile`` for the stage, for example to ask for one GPU a task.
+    """
+
+    def __init__(self, spark: SparkSession, *, profile: Any = None):
+        self._spark, self._profile = spark, profile
+
+    def run(
+        self,
+        function: WorkerFunction,
+        payloads: Any | Sequence[Any],
+        *,
+        workers: int,
+        meet: bool,
+        timeout_s: float = 300.0,
+    ) -> list[Any]:
+        import cloudpickle
+
+        task = cloudpickle.dumps((function, payloads))
+        frame = _numbers(self._spark, workers).mapInArrow(
+            partial(tasks.run_barrier_worker, task, timeout_s, meet),
+            tasks.RESULT_SCHEMA,
+            barrier=True,
+            profile=self._profile,
+        )
+        rows = _collect(frame, workers)
+        return results_or_raise([Report(**json.loads(bytes(row.result))) for row in rows])
+
+
+def map_tasks(spark: SparkSession, function: Callable[..., Any], arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
+    """Run an importable function once per tuple of arguments, each in a task of its own that Spark may repeat.
+
+    Returns:
+        the results in the order of ``arguments``; of repeated tasks only one.
+    """
+    if not arguments:
+        return []
+    payloads = [zlib.compress(pickle.dumps((function, each)), 1) for each in arguments]
+    frame = _numbers(spark, len(payloads)).mapInArrow(partial(tasks.run_task, payloads), tasks.RESULT_SCHEMA)
+    return _results(frame, len(payloads))
+
+
+def map_partitions(frame: DataFrame, function: Callable[..., Any], arguments: tuple[Any, ...]) -> list[Any]:
+    """Run ``function(*arguments, partition_number, batches)`` over each partition of a DataFrame."""
+    return _results(frame.mapInArrow(partial(tasks.run_stream, function, arguments), tasks.RESULT_SCHEMA), None)
+
+
+def _numbers(spark: SparkSession, count: int) -> DataFrame:
+    return spark.range(0, count, 1, count)
+
+
+def _results(frame: DataFrame, expected: int | None) -> list[Any]:
+    rows = sorted(_collect(frame, None), key=lambda row: row.number)
+    assert expected is None or len(rows) == expected, f"{len(rows)} of {expected} tasks answered"
+    return [pickle.loads(bytes(row.result)) for row in rows]  # from our own workers, through Spark
+
+
+def _collect(frame: DataFrame, workers: int | None) -> list[Any]:
+    try:
+        return frame.collect()
+    except KeyboardInterrupt:
+        raise
+    except Exception as error:
+        raise explain(error, workers) from error
+
+
+def explain(error: Exception, workers: int | None) -> FiresteelError:
+    """Turn an exception of Spark into one of ours: the cause stands in the middle of some 80 lines."""
+    if isinstance(error, FiresteelError):
+        return error
+    text = str(error)
+    if "SPARK-24819" in text or "BARRIER_JOB" in text or "more slots than" in text:
+        return ResourceError(
+            f"{workers} workers need {workers} task slots at the same time, and the cluster has fewer.\n"
+            "Use fewer --workers, or give the application more executors or cores."
+        )
+    if "SPARK-24942" in text or ("dynamic" in text.lower() and "barrier" in text.lower()):
+        return ResourceError(
+            "Spark's dynamic allocation is on, and a barrier stage cannot run with it.\n"
+            "Start Spark with --conf spark.dynamicAllocation.enabled=false and a fixed number of executors."
+        )
+    crashed = re.search(r"Python worker exited unexpectedly \(crashed\)[^\n]*", text)
+    lost = re.search(r"(ExecutorLostFailure[^\n]*|Executor \S+ (?:lost|heartbeat)[^\n]*)", text)
+    if crashed or lost:
+        found = (crashed or lost).group(0).strip()  # type: ignore[union-attr]
+        host = re.search(r"\((?:TID \d+\) )?\(([\w.-]+) executor (\S+)\)", text)
+        where = f" on {host.group(1)} (executor {host.group(2)})" if host else ""
+        return WorkerFailed(
+            f"a worker was lost{where}: {found[:200]}\n"
+            "It was killed, perhaps for memory, or its machine is gone. The others were ended. --debug shows all.",
+            worker_traceback=text,
+        )
+    python = _python_error(text)
+    return WorkerFailed(
+        f"a Spark task failed: {python or text.strip().splitlines()[0][:300]}\n--debug shows all.",
+        worker_traceback=text,
+    )
+
+
+def _python_error(text: str) -> str | None:
+    """The last line of the Python traceback inside a Java one."""
+    if "Traceback (most recent call last)" not in text:
+        return None
+    after = text.rsplit("Traceback (most recent call last)", 1)[1]
+    for line in after.splitlines()[1:]:
+        if line and not line.startswith((" ", "\t")):
+            return line.strip()[:300]
+    return None

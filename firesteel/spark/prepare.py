@@ -1,0 +1,262 @@
+"""Preparation by Spark tasks: of a source, whose partitions the tasks read themselves, and of a DataFrame."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from firesteel.data.engines import index_on_driver, partition_count, write_source_partition
+from firesteel.data.preparation import ClassIndex, Engine, PreparePlan, Report, index_partition, write_partition
+from firesteel.data.sources import SCHEMA, ArraySpec, BsonSource, Row, Source, to_batch
+from firesteel.data.split import NO_BOUNDARY, boundary_positions
+from firesteel.errors import ConfigError, DataError
+from firesteel.spark.barrier import map_partitions, map_tasks
+from firesteel.specs import did_you_mean
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+
+class SparkSourceEngine(Engine):
+    """Reads a source in Spark tasks, one a partition. Data goes from storage to the task and back, past the JVM."""
+
+    def __init__(self, spark: SparkSession, source: Source):
+        self._spark, self._source = spark, source
+
+    def sample(self, count: int) -> Iterator[pa.RecordBatch]:
+        return self._source.sample(count)
+
+    def index(self, seed: int, fractions: Sequence[float] | None) -> ClassIndex:
+        if not isinstance(self._source, BsonSource):
+            return index_on_driver(self._source, seed, fractions)
+        partitions = self._source.partitions(partition_count(self._source))
+        frame = self._spark.range(0, len(partitions), 1, len(partitions)).mapInArrow(
+            partial(_index_task, self._source, partitions, seed), "label string, key bigint"
+        )
+        return index_by_sql(frame, fractions)
+
+    def write(self, plan: PreparePlan) -> list[Report]:
+        partitions = self._source.partitions(partition_count(self._source, plan))
+        arguments = [(plan, self._source_for(part), number, part) for number, part in enumerate(partitions)]
+        return map_tasks(self._spark, write_source_partition, arguments)
+
+    def _source_for(self, partition: Any) -> Source:
+        """The source without its listing: a task needs only its own part of it."""
+        from dataclasses import replace
+
+        return replace(self._source, files=(), folders=()) if hasattr(self._source, "folders") else self._source  # type: ignore[type-var]
+
+
+def _index_task(
+    source: Source, partitions: list[Any], seed: int, batches: Iterator[pa.RecordBatch]
+) -> Iterator[pa.RecordBatch]:
+    for batch in batches:
+        for number in batch.column(0).to_pylist():
+            yield index_partition(source, partitions[number], seed)
+
+
+def index_by_sql(frame: DataFrame, fractions: Sequence[float] | None) -> ClassIndex:
+    """The index of rows (label, key) of any number: Spark sorts, and only the boundaries come to the driver."""
+    from pyspark.sql import Window
+    from pyspark.sql import functions as F
+
+    frame = frame.persist()
+    try:
+        counts = {row["label"]: row["count"] for row in frame.groupBy("label").count().collect()}
+        if not fractions:
+            return ClassIndex(counts, {})
+        positions = {label: boundary_positions(rows, fractions) for label, rows in counts.items()}
+        wanted = [(label, place) for label, places in positions.items() for place in set(places)]
+        window = Window.partitionBy("label").orderBy("key")
+        ranked = frame.withColumn("place", F.row_number().over(window) - 1)
+        spark = frame.sparkSession
+        edges = spark.createDataFrame(wanted, "label string, place int")
+        found = {
+            (row["label"], row["place"]): row["key"]
+            for row in ranked.join(F.broadcast(edges), ["label", "place"]).collect()
+        }
+    finally:
+        frame.unpersist()
+    boundaries = {
+        label: tuple(int(found.get((label, place), NO_BOUNDARY)) for place in places)
+        for label, places in positions.items()
+    }
+    return ClassIndex(counts, boundaries)
+
+
+# -- DataFrames -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Which columns of a DataFrame are what.
+
+    Attributes:
+        features: an encoded picture (binary), Spark's image struct, an array of numbers, or an ML vector.
+        label: the class; any scalar, used as text.
+        id: unique name of a row; None names a row by the hash of its features.
+        group: rows of one group never lie in two splits; None is the id.
+        split: names the split of a row; None splits at random.
+    """
+
+    features: str
+    label: str
+    id: str | None = None
+    group: str | None = None
+    split: str | None = None
+
+
+class DataFrameEngine(Engine):
+    """Reads a DataFrame in Spark tasks.
+
+    The DataFrame is read two times (classes and split, then the rows). If that costs much, or does not give the same
+    rows each time, persist it first.
+    """
+
+    def __init__(self, frame: DataFrame, columns: Columns):
+        self._columns = check_columns(frame, columns)
+        self._frame = _selected(frame, columns)
+        self.array = _array_spec(self._frame, columns)
+
+    def sample(self, count: int) -> Iterator[pa.RecordBatch]:
+        yield to_batch(list(_rows(self._frame.limit(count).collect())))
+
+    def own_splits(self) -> list[str]:
+        """Values of the split column."""
+        if self._columns.split is None:
+            return []
+        return sorted(row["split"] for row in self._frame.select("split").distinct().collect() if row["split"])
+
+    def index(self, seed: int, fractions: Sequence[float] | None) -> ClassIndex:
+        from pyspark.sql import functions as F
+
+        # The same number as split_key gives: the tasks compute it in Python.
+        digits = F.substring(F.md5(F.concat(F.lit(f"{seed}:"), F.col("group")).cast("binary")), 1, 15)
+        usable = self._frame.where("label IS NOT NULL AND features IS NOT NULL")
+        keyed = usable.select("label", F.conv(digits, 16, 10).cast("bigint").alias("key"))
+        return index_by_sql(keyed, fractions)
+
+    def write(self, plan: PreparePlan) -> list[Report]:
+        return map_partitions(self._frame, _write_frame_partition, (plan, self.array))
+
+
+def check_columns(frame: DataFrame, columns: Columns) -> Columns:
+    """Find out before a job runs that the columns are there.
+
+    Raises:
+        ConfigError: naming the column that is not, and those that are.
+    """
+    for role, name in vars(columns).items():
+        if name is not None and name not in frame.columns:
+            raise ConfigError(
+                f"the DataFrame has no column {name!r} (wanted as {role}). It has {', '.join(frame.columns)}."
+                f"{did_you_mean(name, frame.columns)}"
+            )
+    return columns
+
+
+def _selected(frame: DataFrame, columns: Columns) -> DataFrame:
+    """The columns id, group, label, split and features, whatever they were called."""
+    from pyspark.sql import functions as F
+    from pyspark.sql.types import ArrayType, BinaryType, NumericType, StructType
+
+    kind = frame.schema[columns.features].dataType
+    features = F.col(f"`{columns.features}`")
+    if type(kind).__name__ == "VectorUDT":
+        from pyspark.ml.functions import vector_to_array
+
+        features = vector_to_array(features, "float32")
+    elif isinstance(kind, StructType) and {"data", "height", "width", "nChannels"} <= set(kind.names):
+        pass
+    elif isinstance(kind, ArrayType) and isinstance(kind.elementType, NumericType):
+        features = features.cast("array<float>")
+    elif not isinstance(kind, BinaryType):
+        raise ConfigError(
+            f"column {columns.features!r} is {kind.simpleString()}; features must be binary (an encoded picture),"
+            " Spark's image struct, an array of numbers or an ML vector."
+        )
+    content = features if isinstance(kind, BinaryType) else F.to_json(F.struct(features))
+    row_id = F.col(f"`{columns.id}`").cast("string") if columns.id else F.md5(content.cast("binary"))
+    group = F.col(f"`{columns.group}`").cast("string") if columns.group else row_id
+    split = F.col(f"`{columns.split}`").cast("string") if columns.split else F.lit(None).cast("string")
+    return frame.select(
+        row_id.alias("id"),
+        F.coalesce(group, row_id).alias("group"),
+        F.col(f"`{columns.label}`").cast("string").alias("label"),
+        split.alias("split"),
+        features.alias("features"),
+    )
+
+
+def _array_spec(frame: DataFrame, columns: Columns) -> ArraySpec | None:
+    from pyspark.sql.types import ArrayType
+
+    if not isinstance(frame.schema["features"].dataType, ArrayType):
+        return None
+    lengths = Counter(
+        len(row["features"]) for row in frame.select("features").where("features IS NOT NULL").limit(100).collect()
+    )
+    if not lengths:
+        raise DataError(f"column {columns.features!r} holds no array: all sampled rows are null, or there are none.")
+    return ArraySpec("float32", (lengths.most_common(1)[0][0],))
+
+
+def _write_frame_partition(
+    plan: PreparePlan, array: ArraySpec | None, number: int, batches: Iterable[pa.RecordBatch]
+) -> Report:
+    return write_partition(plan, number, (_to_schema(batch, array) for batch in batches))
+
+
+def _to_schema(batch: pa.RecordBatch, array: ArraySpec | None) -> pa.RecordBatch:
+    """Rows of a selected DataFrame as rows of a source."""
+    features = batch.column("features")
+    if pa.types.is_binary(features.type) and features.null_count == 0:
+        problem = pa.nulls(len(batch), pa.string())
+        columns = [batch.column(name) for name in ("id", "group", "label", "split")]
+        return pa.RecordBatch.from_arrays([*columns, features, problem], schema=SCHEMA)
+    return to_batch(list(_rows(batch.to_pylist(), array)))
+
+
+def _rows(rows: Iterable[Any], array: ArraySpec | None = None) -> Iterator[Row]:
+    for row in rows:
+        value, problem, data = row["features"], None, b""
+        if value is None:
+            problem = "features are null"
+        elif isinstance(value, bytes | bytearray):
+            data = bytes(value)
+        elif isinstance(value, list):
+            data, problem = _array_bytes(value, array)
+        else:
+            data, problem = _image_struct_bytes(value)
+        yield Row(row["id"] or "", data, row["label"], row["split"], row["group"] or "", problem)
+
+
+def _array_bytes(values: list[Any], array: ArraySpec | None) -> tuple[bytes, str | None]:
+    if array is not None and len(values) != array.shape[0]:
+        return b"", f"array of another length: {len(values)} values, expected {array.shape[0]}"
+    if any(value is None for value in values):
+        return b"", "array with a null"
+    return np.asarray(values, dtype=np.float32).tobytes(), None
+
+
+def _image_struct_bytes(value: Any) -> tuple[bytes, str | None]:
+    """Spark's image struct (raw BGR rows) as an uncompressed encoded picture."""
+    import io
+
+    from PIL import Image
+
+    height, width, channels = value["height"], value["width"], value["nChannels"]
+    raw = bytes(value["data"] or b"")
+    if channels not in (1, 3, 4) or len(raw) != height * width * channels:
+        return raw[:64], f"image struct of {len(raw)} bytes for {height}x{width}x{channels}"
+    pixels = np.frombuffer(raw, np.uint8).reshape(height, width, channels)
+    pixels = pixels[:, :, 0] if channels == 1 else pixels[:, :, [2, 1, 0, 3][:channels]]
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, "PNG", compress_level=0)
+    return out.getvalue(), None

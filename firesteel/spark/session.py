@@ -1,0 +1,100 @@
+"""A Spark session that suits Firesteel."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from firesteel.errors import ResourceError
+from firesteel.spark.settings import check_java, check_pyspark, configured_master, is_remote
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+_LOG4J = os.path.join(os.path.dirname(__file__), "log4j2.properties")
+
+
+@contextlib.contextmanager
+def open_session(
+    master: str | None = None, *, conf: Mapping[str, str] | None = None, debug: bool = False, name: str = "firesteel"
+) -> Iterator[SparkSession]:
+    """The active session if there is one (it stays open), else a new one (it is stopped at the end).
+
+    Args:
+        master: URL; None leaves it to Spark's own configuration, else ``local[*]``.
+        conf: Spark settings; they win over Firesteel's.
+        debug: let Spark log.
+        name: of the application.
+
+    Raises:
+        ResourceError: if pyspark or Java is missing, or Spark does not start.
+    """
+    check_pyspark()
+    from pyspark.sql import SparkSession
+
+    active = SparkSession.getActiveSession()
+    if active is not None:
+        yield active
+        return
+    remote = is_remote(master)
+    if not remote:
+        check_java()
+    session = _start(master, dict(conf or {}), debug, name, remote)
+    try:
+        yield session
+    finally:
+        session.stop()
+
+
+def _start(master: str | None, conf: dict[str, str], debug: bool, name: str, remote: bool) -> SparkSession:
+    from pyspark.sql import SparkSession
+
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    builder = SparkSession.builder.appName(name)
+    if remote:
+        builder = builder.remote(master) if master else builder
+    else:
+        master = master or os.environ.get("MASTER") or configured_master() or "local[*]"
+        builder = builder.master(master)
+        conf = _settings(master, debug) | conf
+    for key, value in conf.items():
+        builder = builder.config(key, value)
+    try:
+        return builder.getOrCreate()
+    except Exception as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        raise ResourceError(
+            f"Spark did not start with master {master}: {lines[0] if lines else type(error).__name__}\n"
+            "Check the URL and that the cluster runs; --debug shows Spark's own log."
+        ) from error
+
+
+def _settings(master: str, debug: bool) -> dict[str, str]:
+    settings = {
+        "spark.ui.showConsoleProgress": "false",
+        "spark.sql.execution.arrow.maxRecordsPerBatch": "1024",
+        # A worker that is lost in the middle ends the run: its stage must not start again from the beginning by itself.
+        "spark.stage.maxConsecutiveAttempts": "1",
+        # Spark asks for the free slots again and again, 10 minutes by default, before it says that they are too few.
+        "spark.scheduler.barrier.maxConcurrentTasksCheck.maxFailures": "8",
+        "spark.scheduler.barrier.maxConcurrentTasksCheck.interval": "5s",
+    }
+    if not debug:
+        settings["spark.driver.extraJavaOptions"] = f"-Dlog4j2.configurationFile=file:{_LOG4J}"
+    if master.startswith("local"):
+        # Nothing listens that need not; few, short Java methods: the second compiler would only take the cores away.
+        java = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC " + settings.get("spark.driver.extraJavaOptions", "")
+        settings |= {
+            "spark.driver.extraJavaOptions": java,
+            "spark.executor.extraJavaOptions": java,
+            "spark.ui.enabled": "false",
+            "spark.driver.bindAddress": "127.0.0.1",
+            "spark.driver.host": "127.0.0.1",
+            "spark.python.daemon.module": "firesteel.spark.daemon",
+            "spark.sql.shuffle.partitions": "8",
+            "spark.sql.catalogImplementation": "in-memory",
+        }
+    return settings

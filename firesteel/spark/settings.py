@@ -1,0 +1,107 @@
+"""What can be known of Spark before it starts: the master, its slots, Java, pyspark. Imports no pyspark."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+from importlib.metadata import version
+
+from firesteel.errors import ResourceError
+
+_MIN_JAVA = 17
+
+
+def slots_of(master: str) -> int | None:
+    """Tasks that a local master runs at the same time; None if the URL does not tell."""
+    if master == "local":
+        return 1
+    match = re.fullmatch(r"local\[(\d+|\*)(?:,\s*\d+)?\]", master)
+    if match:
+        return len(os.sched_getaffinity(0)) if match.group(1) == "*" else int(match.group(1))
+    match = re.fullmatch(r"local-cluster\[\s*(\d+)\s*,\s*(\d+)\s*,\s*\d+\s*\]", master)
+    return int(match.group(1)) * int(match.group(2)) if match else None
+
+
+def check_slots(master: str | None, workers: int) -> None:
+    """Refuse, before anything starts, more workers than a local master has task slots.
+
+    Raises:
+        ResourceError: if there are too few.
+    """
+    slots = slots_of(master) if master else None
+    if slots is not None and workers > slots:
+        raise ResourceError(
+            f"{workers} workers need {workers} task slots at the same time, {master} has {slots}.\n"
+            f"Use --workers {slots}, or a master with more slots, for example --master local[{workers}]."
+        )
+
+
+def check_java() -> None:
+    """Find Java before Spark does.
+
+    Raises:
+        ResourceError: if there is none, or it is too old.
+    """
+    home = os.environ.get("JAVA_HOME")
+    java = os.path.join(home, "bin", "java") if home else shutil.which("java")
+    advice = "Install a Java runtime, for example: apt-get install openjdk-17-jre-headless"
+    if not java or not os.path.exists(java):
+        raise ResourceError(f"Spark needs Java {_MIN_JAVA} or newer; found none (JAVA_HOME={home}). {advice}")
+    version = java_version(java)
+    if version is not None and version < _MIN_JAVA:
+        raise ResourceError(f"Spark needs Java {_MIN_JAVA} or newer; {java} is Java {version}. {advice}")
+
+
+def java_version(java: str) -> int | None:
+    """Major version of a Java, from the ``release`` file beside it (a process would cost 100 ms), else by asking it."""
+    home = os.path.dirname(os.path.dirname(os.path.realpath(java)))
+    with contextlib.suppress(OSError), open(os.path.join(home, "release")) as file:
+        match = re.search(r'JAVA_VERSION="(?:1\.)?(\d+)', file.read())
+        if match:
+            return int(match.group(1))
+    with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+        said = subprocess.run([java, "-version"], capture_output=True, text=True, timeout=20).stderr
+        match = re.search(r'version "(?:1\.)?(\d+)', said)
+        return int(match.group(1)) if match else None
+    return None
+
+
+def check_pyspark() -> None:
+    """Find pyspark, or say how to get it.
+
+    Raises:
+        ResourceError: if it is not installed or too old.
+    """
+    if importlib.util.find_spec("pyspark") is None:
+        raise ResourceError(
+            "this needs pyspark, which is not installed. Install it with: pip install 'firesteel[spark]'\n"
+            "Without it, --engine local does the same on this machine."
+        )
+    found = version("pyspark")
+    if int(found.split(".")[0]) < 4:
+        raise ResourceError(f"Firesteel needs pyspark 4 or newer, {found} is installed.")
+
+
+def configured_master() -> str | None:
+    """The master of spark-defaults.conf, which pyspark would use by itself if the builder were not given one."""
+    folder = os.environ.get("SPARK_CONF_DIR") or os.path.join(os.environ.get("SPARK_HOME", ""), "conf")
+    with contextlib.suppress(OSError), open(os.path.join(folder, "spark-defaults.conf")) as file:
+        for line in file:
+            match = re.match(r"\s*spark\.master[\s=:]+(\S+)", line)
+            if match:
+                return match.group(1)
+    return None
+
+
+def master_in_environment() -> str | None:
+    """The master that this machine is set up for, if it is."""
+    return os.environ.get("MASTER") or os.environ.get("SPARK_REMOTE") or configured_master()
+
+
+def is_remote(master: str | None) -> bool:
+    """True for Spark Connect, which needs no Java here."""
+    return (master or os.environ.get("SPARK_REMOTE", "")).startswith("sc://")

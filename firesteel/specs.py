@@ -1,0 +1,107 @@
+"""The small language of options that name a thing and set it up: ``NAME:key=value,key=value``.
+
+``average:every=5,optimizer_state=yes``, ``sgd:momentum=0.9``, ``mlp:hidden=[64,32]`` and ``my_models:resnet:depth=18``
+are all read by :func:`parse_spec`. A ``MODULE:FACTORY`` name may hold a colon; the options are what follows the last
+colon, if an ``=`` stands there.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from firesteel.errors import ConfigError
+
+
+class Spec(BaseModel):
+    """A name and its options, as the caller wrote them.
+
+    Attributes:
+        name: what is chosen, for example ``average`` or ``my_models:resnet``.
+        options: its options; values are JSON values.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    options: dict[str, Any] = Field(default_factory=dict)
+
+    def __str__(self) -> str:
+        if not self.options:
+            return self.name
+        return f"{self.name}:" + ",".join(f"{key}={_format_value(value)}" for key, value in self.options.items())
+
+
+def parse_spec(text: str | Spec) -> Spec:
+    """Read ``NAME`` or ``NAME:key=value,...``.
+
+    Values are JSON where they can be (numbers, lists, quoted strings), ``yes``/``no``/``true``/``false`` are booleans,
+    everything else is a string.
+
+    Raises:
+        ConfigError: if the text is empty or an option has no ``=``.
+    """
+    if isinstance(text, Spec):
+        return text
+    name, options_text = text.strip(), ""
+    head, colon, tail = name.rpartition(":")
+    while colon and "=" not in tail and "=" in head:  # a list or string value may itself hold a colon
+        head, colon, rest = head.rpartition(":")
+        tail = f"{rest}:{tail}"
+    if colon and "=" in tail:
+        name, options_text = head, tail
+    if not name or name.endswith(":"):
+        raise ConfigError(f"expected NAME or NAME:key=value,key=value, got {text!r}.")
+    options: dict[str, Any] = {}
+    for part in _split_outside_brackets(options_text):
+        key, equals, value = part.partition("=")
+        if not equals or not key.strip():
+            raise ConfigError(f"expected key=value in {text!r}, got {part!r}. Example: average:every=5")
+        options[key.strip()] = _parse_value(value.strip())
+    return Spec(name=name, options=options)
+
+
+def check_options(owner: str, given: Mapping[str, Any], allowed: Iterable[str]) -> None:
+    """Raise ConfigError, with a suggestion, if an option is given that ``owner`` does not have."""
+    allowed = sorted(allowed)
+    for key in given:
+        if key not in allowed:
+            have = ", ".join(allowed) if allowed else "none"
+            raise ConfigError(f"{owner} has no option {key!r}. It has: {have}.{did_you_mean(key, allowed)}")
+
+
+def did_you_mean(given: str, allowed: Iterable[str]) -> str:
+    """`` Did you mean 'x'?`` for a near miss, else an empty string."""
+    near = difflib.get_close_matches(given, list(allowed), n=1)
+    return f" Did you mean {near[0]!r}?" if near else ""
+
+
+def _split_outside_brackets(text: str) -> list[str]:
+    parts, depth, start = [], 0, 0
+    for position, character in enumerate(text):
+        depth += (character in "[{(") - (character in ")}]")
+        if character == "," and depth == 0:
+            parts.append(text[start:position])
+            start = position + 1
+    parts.append(text[start:])
+    return [part for part in parts if part.strip()]
+
+
+def _parse_value(text: str) -> Any:
+    lowered = text.lower()
+    if lowered in ("yes", "true", "no", "false"):
+        return lowered in ("yes", "true")
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _format_value(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))

@@ -1,0 +1,60 @@
+"""Many tensors as one: collectives cost by the call, so parameters travel as one flat tensor a dtype."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+
+def floating_state(model: nn.Module) -> list[Tensor]:
+    """Parameters and floating buffers (batch-norm statistics), each once. Integer buffers are counters, equal anyway."""
+    seen: dict[int, Tensor] = {}
+    for tensor in [*model.parameters(), *model.buffers()]:
+        if tensor.is_floating_point():
+            seen.setdefault(id(tensor), tensor.data)
+    return list(seen.values())
+
+
+class FlatBuffers:
+    """A fixed list of tensors and, for each dtype among them, one buffer that holds them one behind the other."""
+
+    def __init__(self, tensors: Iterable[Tensor]):
+        self._groups: list[tuple[Tensor, list[Tensor], list[Tensor]]] = []
+        by_dtype: dict[torch.dtype, list[Tensor]] = {}
+        for tensor in tensors:
+            by_dtype.setdefault(tensor.dtype, []).append(tensor)
+        for dtype, group in by_dtype.items():
+            flat = torch.empty(sum(tensor.numel() for tensor in group), dtype=dtype, device=group[0].device)
+            views = [
+                piece.view_as(tensor)
+                for piece, tensor in zip(flat.split([tensor.numel() for tensor in group]), group, strict=True)
+            ]
+            self._groups.append((flat, views, group))
+
+    @property
+    def num_bytes(self) -> int:
+        return sum(flat.numel() * flat.element_size() for flat, _, _ in self._groups)
+
+    def weighted_sum(self, weight: float) -> None:
+        """Replace each tensor on every rank by the sum over ranks of ``weight * tensor``."""
+        for flat, views, tensors in self._groups:
+            torch._foreach_copy_(views, tensors)
+            flat.mul_(weight)
+            dist.all_reduce(flat)
+            torch._foreach_copy_(tensors, views)
+
+    def broadcast(self) -> None:
+        """Replace each tensor by rank 0's."""
+        for flat, views, tensors in self._groups:
+            torch._foreach_copy_(views, tensors)
+            dist.broadcast(flat, src=0)
+            torch._foreach_copy_(tensors, views)
+
+
+def broadcast_model(model: nn.Module) -> None:
+    """Give every rank rank 0's parameters and buffers."""
+    tensors = [tensor.data for tensor in [*model.parameters(), *model.buffers()] if tensor.numel()]
+    FlatBuffers({id(tensor): tensor for tensor in tensors}.values()).broadcast()

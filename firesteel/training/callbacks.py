@@ -1,0 +1,121 @@
+"""What may watch a training loop."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from firesteel.data.loader import Batch
+from firesteel.monitoring.events import EventWriter
+
+
+@dataclass
+class Progress:
+    """Where the loop is, and what it costs.
+
+    Attributes:
+        epoch: being trained, from 0.
+        step: optimizer steps since the start of the run.
+        data_s, compute_s, sync_s: seconds since training began that went to waiting for batches, to forward, backward
+            and optimizer (which includes gradients reduced while they are computed), and to exchanges after the step.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    data_s: float = 0.0
+    compute_s: float = 0.0
+    sync_s: float = 0.0
+    began: float = field(default_factory=time.perf_counter)
+
+
+class Callback:
+    """Hooks of :func:`firesteel.training.loop.train`; each does nothing unless overridden.
+
+    ::
+
+        on_train_begin
+        for epoch:
+            on_epoch_begin
+            for batch:  on_step_end
+            on_epoch_end            the model is the same on all workers
+        on_train_end
+    """
+
+    def on_train_begin(self, progress: Progress) -> None:
+        """Before the first step."""
+
+    def on_epoch_begin(self, progress: Progress) -> None:
+        """Before the first step of an epoch."""
+
+    def on_step_end(self, progress: Progress, loss: Tensor, batch: Batch) -> None:
+        """After a step; ``loss`` is the mean over this worker's rows, detached, on the device."""
+
+    def on_epoch_end(self, progress: Progress) -> None:
+        """After the last step of an epoch and its synchronisation."""
+
+    def on_train_end(self, progress: Progress) -> None:
+        """After the last epoch."""
+
+
+class EventLog(Callback):
+    """Writes ``step``, ``epoch`` and ``end`` events, and keeps the sums that the launcher merges.
+
+    Attributes:
+        epoch_sums: for each finished epoch the sum of the losses of this worker's rows, and their number.
+        rows: that this worker has trained on, repeated ones counted each time.
+        seconds: of training.
+
+    Losses are summed on the device and fetched only when an event is due: on a GPU each fetch waits for the queue.
+    """
+
+    def __init__(self, events: EventWriter, device: torch.device, log_every: int):
+        self._events, self._log_every = events, log_every
+        self._window = torch.zeros((), dtype=torch.float64, device=device)
+        self._epoch_sum = 0.0
+        self._window_rows = self._epoch_rows = self._window_steps = 0
+        self.epoch_sums: list[tuple[float, int]] = []
+        self.rows = 0
+        self.seconds = 0.0
+        self._last = (0.0, 0.0, 0.0)
+        self._epoch_began = 0.0
+
+    def on_epoch_begin(self, progress: Progress) -> None:
+        self._epoch_sum, self._epoch_rows, self._epoch_began = 0.0, 0, time.perf_counter()
+
+    def on_step_end(self, progress: Progress, loss: Tensor, batch: Batch) -> None:
+        if batch.rows:
+            self._window += loss * batch.rows
+        self._window_rows += batch.rows
+        self._window_steps += 1
+        if self._window_steps >= self._log_every or progress.step == 1:
+            self._write_step(progress)
+
+    def on_epoch_end(self, progress: Progress) -> None:
+        if self._window_steps:
+            self._write_step(progress)
+        self.epoch_sums.append((self._epoch_sum, self._epoch_rows))
+        self._events.write(
+            "epoch", epoch=progress.epoch, step=progress.step, loss_sum=self._epoch_sum, rows=self._epoch_rows,
+            seconds=round(time.perf_counter() - self._epoch_began, 3),
+        )  # fmt: skip
+
+    def on_train_end(self, progress: Progress) -> None:
+        self.seconds = time.perf_counter() - progress.began
+        self._events.write("end", step=progress.step, seconds=round(self.seconds, 3))
+
+    def _write_step(self, progress: Progress) -> None:
+        total = float(self._window)
+        self._window.zero_()
+        self._epoch_sum += total
+        self._epoch_rows += self._window_rows
+        self.rows += self._window_rows
+        now = (progress.data_s, progress.compute_s, progress.sync_s)
+        data_s, compute_s, sync_s = (round(a - b, 4) for a, b in zip(now, self._last))
+        self._events.write(
+            "step", epoch=progress.epoch, step=progress.step, score=total / max(1, self._window_rows), rows=self.rows,
+            seconds=round(time.perf_counter() - progress.began, 4), data_s=data_s, compute_s=compute_s, sync_s=sync_s,
+        )  # fmt: skip
+        self._last, self._window_rows, self._window_steps = now, 0, 0

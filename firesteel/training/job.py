@@ -1,0 +1,95 @@
+"""The job: everything that decides what a training run computes, resolved, as it lies in ``RUN/job.json``."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from firesteel.errors import ConfigError
+from firesteel.specs import Spec, parse_spec
+
+
+class TrainJob(BaseModel):
+    """One training run.
+
+    Attributes:
+        dataset: URI of the prepared dataset.
+        fingerprint: of that dataset; a worker that finds another one there refuses it.
+        split: that is trained on.
+        model: name in the zoo or MODULE:FACTORY, with options.
+        input_shape: of one row.
+        num_classes: K.
+        epochs: passes over the split.
+        batch_size: rows a worker and step, at most; the global batch is ``workers`` times that.
+        learning_rate: of the optimizer.
+        optimizer: name and options, see :mod:`firesteel.training.optimizers`.
+        sync: strategy and options, see :mod:`firesteel.sync`.
+        normalize: ``standardize`` (mean 0 and deviation 1 a channel over the training split), ``scale`` (uint8 to 0..1)
+            or ``none``.
+        workers: processes with one copy of the model each.
+        device: auto, cpu or cuda.
+        threads: of torch in each worker; None shares the host's cores between its workers.
+        seed: of the weights, the order and dropout.
+        lanes: independently shuffled parts of the data; None is ``workers``. Jobs with equal lanes and equal global
+            batch see the same rows at each step, however many workers they have.
+        prefetch: batches gathered ahead by a thread; None is 2 on a GPU or where the rows do not fit into memory, else 0.
+        memory_bytes: for each worker's rows; None is a quarter of the host's free memory, shared by its workers.
+        scratch: folder for rows that do not fit; None is the system's.
+        log_every: steps between two ``step`` events.
+        timeout_s: seconds that a worker waits for the others in one exchange.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    dataset: str
+    fingerprint: str
+    split: str = "train"
+    model: Spec
+    input_shape: tuple[int, ...]
+    num_classes: int
+    epochs: int = Field(default=10, ge=1)
+    batch_size: int = Field(default=32, ge=1)
+    learning_rate: float = Field(default=0.001, gt=0)
+    optimizer: Spec = Spec(name="adam")
+    sync: Spec = Spec(name="none")
+    normalize: Literal["standardize", "scale", "none"] = "standardize"
+    workers: int = Field(default=1, ge=1)
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    threads: int | None = Field(default=None, ge=1)
+    seed: int = Field(default=0, ge=0)
+    lanes: int | None = Field(default=None, ge=1)
+    prefetch: int | None = Field(default=None, ge=0)
+    memory_bytes: int | None = Field(default=None, ge=0)
+    scratch: str | None = None
+    log_every: int = Field(default=10, ge=1)
+    timeout_s: float = Field(default=300.0, gt=0)
+
+    @field_validator("model", "optimizer", "sync", mode="before")
+    @classmethod
+    def _read_spec(cls, value: Any) -> Any:
+        return parse_spec(value) if isinstance(value, str) else value
+
+    @property
+    def global_batch_size(self) -> int:
+        return self.batch_size * self.workers
+
+
+def checked(model: type[BaseModel], values: dict[str, Any]) -> Any:
+    """Build a settings object; what pydantic finds wrong becomes a ConfigError of a line each.
+
+    Raises:
+        ConfigError: naming each wrong field, what was given and what is allowed.
+    """
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError("\n".join(_explain(problem) for problem in error.errors()[:4])) from error
+
+
+def _explain(problem: Any) -> str:
+    name = ".".join(str(part) for part in problem["loc"]) or "settings"
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    message = message[0].lower() + message[1:]
+    given = problem.get("input")
+    return f"{name}: {message}" + ("" if "got" in message else f", got {given!r}") + "."

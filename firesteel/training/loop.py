@@ -1,0 +1,81 @@
+"""The training loop, to be read in one sitting."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from firesteel.data.loader import Loader
+from firesteel.sync import SyncStrategy
+from firesteel.training.callbacks import Callback, Progress
+from firesteel.world import World
+
+LossFunction = Callable[[Tensor, Tensor], Tensor]
+"""(logits (B, K), labels (B,)) -> mean loss, a scalar."""
+
+
+def train(
+    model: nn.Module,
+    optimizer: Optimizer,
+    loader: Loader,
+    sync: SyncStrategy,
+    world: World,
+    *,
+    epochs: int,
+    loss_function: LossFunction,
+    callbacks: Sequence[Callback] = (),
+) -> Progress:
+    """Train ``model`` in place.
+
+    Args:
+        model: on the device of ``world``.
+        optimizer: of its parameters.
+        loader: of this worker's rows.
+        sync: see :class:`firesteel.sync.SyncStrategy` for when it is asked.
+        world: who this worker is.
+        epochs: passes over the data.
+        loss_function: mean over the rows of a batch.
+        callbacks: watch the loop.
+
+    Returns:
+        where it ended.
+    """
+    module = sync.on_start(model, optimizer, world)
+    module.train()
+    progress = Progress()
+    _each(callbacks, "on_train_begin", progress)
+    clock = time.perf_counter
+    for epoch in range(epochs):
+        progress.epoch = epoch
+        _each(callbacks, "on_epoch_begin", progress)
+        before = clock()
+        for batch in loader.epoch(epoch):
+            fetched = clock()
+            loss = loss_function(module(batch.features), batch.labels)
+            sync.before_backward(loss, batch).backward()
+            sync.after_backward(batch)
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            computed = clock()
+            sync.after_step(batch)
+            done = clock()
+            progress.step += 1
+            progress.data_s += fetched - before
+            progress.compute_s += computed - fetched
+            progress.sync_s += done - computed
+            for callback in callbacks:
+                callback.on_step_end(progress, loss.detach(), batch)
+            before = clock()
+        sync.on_epoch_end()
+        progress.sync_s += clock() - before
+        _each(callbacks, "on_epoch_end", progress)
+    _each(callbacks, "on_train_end", progress)
+    return progress
+
+
+def _each(callbacks: Sequence[Callback], hook: str, progress: Progress) -> None:
+    for callback in callbacks:
+        getattr(callback, hook)(progress)

@@ -1,0 +1,56 @@
+"""Optimizers by name, with the options of torch.optim."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from firesteel.errors import ConfigError
+from firesteel.specs import Spec, check_options, did_you_mean
+
+if TYPE_CHECKING:
+    from torch import nn
+    from torch.optim import Optimizer
+
+OPTIMIZERS = {
+    "sgd": "SGD",
+    "adam": "Adam",
+    "adamw": "AdamW",
+    "adagrad": "Adagrad",
+    "rmsprop": "RMSprop",
+    "adadelta": "Adadelta",
+}
+"""Name -> class of torch.optim. Options are those of the class, except ``params`` and ``lr``."""
+
+
+def check_optimizer(spec: Spec) -> Spec:
+    """Check the name without importing torch.
+
+    Raises:
+        ConfigError: if there is no such optimizer.
+    """
+    if spec.name not in OPTIMIZERS:
+        raise ConfigError(
+            f"there is no optimizer {spec.name!r}. There are {', '.join(OPTIMIZERS)}."
+            f"{did_you_mean(spec.name, OPTIMIZERS)}"
+        )
+    return spec
+
+
+def make_optimizer(spec: Spec, parameters: Iterable[nn.Parameter], learning_rate: float) -> Optimizer:
+    """Build it.
+
+    Raises:
+        ConfigError: if it has no such option, or a value is out of range.
+    """
+    import torch
+
+    kind = getattr(torch.optim, OPTIMIZERS[check_optimizer(spec).name])
+    allowed = [name for name in inspect.signature(kind).parameters if name not in ("params", "lr")]
+    check_options(f"optimizer {spec.name}", spec.options, allowed)
+    options = {name: tuple(value) if isinstance(value, list) else value for name, value in spec.options.items()}
+    try:
+        return kind(parameters, lr=learning_rate, **options)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"optimizer {spec}: {error}") from error

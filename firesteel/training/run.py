@@ -1,0 +1,75 @@
+"""The run directory: what lies where, and who may write there."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+
+from firesteel.errors import RunError
+from firesteel.monitoring.events import EVENTS_FOLDER
+from firesteel.storage import Place
+from firesteel.training.job import TrainJob
+
+JOB_NAME = "job.json"
+MODEL_FOLDER = "model"
+_OURS = (JOB_NAME, EVENTS_FOLDER, MODEL_FOLDER, "checkpoints", "best", "latest", "report.html", "tensorboard")
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """One run on storage."""
+
+    place: Place
+
+    @classmethod
+    def create(cls, where: str | os.PathLike[str] | Place, job: TrainJob, *, overwrite: bool = False) -> RunDirectory:
+        """Claim a folder for a new run by writing its job.
+
+        Raises:
+            RunError: if something is there, and ``overwrite`` does not allow to replace it.
+        """
+        place = Place.of(where)
+        run = cls(place)
+        if (place / JOB_NAME).exists():
+            if not overwrite:
+                state = "a finished run" if (place / MODEL_FOLDER / "model.json").exists() else "a run without a model"
+                raise RunError(
+                    f"{place} already holds {state}. Nothing was changed.\n"
+                    "Choose another folder, or pass --overwrite to replace it."
+                )
+            run.clear()
+        elif not place.is_empty_or_missing():
+            raise RunError(
+                f"{place} is not empty and holds no run. Nothing was changed. Choose an empty or new folder."
+            )
+        (place / JOB_NAME).write_text(job.model_dump_json(indent=1))
+        return run
+
+    @classmethod
+    def open(cls, where: str | Place) -> RunDirectory:
+        """An existing run.
+
+        Raises:
+            RunError: if there is none.
+        """
+        place = Place.of(where)
+        if not (place / JOB_NAME).exists():
+            raise RunError(f"there is no run at {place}: it has no {JOB_NAME}.")
+        return cls(place)
+
+    def job(self) -> TrainJob:
+        """The job as it was started."""
+        try:
+            return TrainJob.model_validate(json.loads((self.place / JOB_NAME).read_text()))
+        except ValueError as error:
+            raise RunError(f"{self.place / JOB_NAME} is not a sound job: {str(error).splitlines()[0]}") from error
+
+    def clear(self) -> None:
+        """Remove what a run writes, and nothing else."""
+        for name in _OURS:
+            (self.place / name).delete()
+
+    @property
+    def model_folder(self) -> Place:
+        return self.place / MODEL_FOLDER

@@ -1,0 +1,171 @@
+"""What one worker does, whatever started it: the only entry of the launchers into training."""
+
+from __future__ import annotations
+
+import os
+import platform
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from firesteel._version import __version__
+from firesteel.data.cache import Rows, available_memory_bytes, load_rows
+from firesteel.data.loader import Loader, Normalizer
+from firesteel.data.manifest import Dataset
+from firesteel.data.order import Order
+from firesteel.errors import DatasetError
+from firesteel.models import ModelSource, build_model, count_parameters
+from firesteel.models.description import ModelDescription, normalization_for, save_model
+from firesteel.monitoring.events import EventWriter
+from firesteel.specs import Spec
+from firesteel.storage import Place
+from firesteel.sync import SyncStrategy, make_sync
+from firesteel.training.callbacks import Callback, EventLog, Progress
+from firesteel.training.job import TrainJob
+from firesteel.training.loop import train
+from firesteel.training.optimizers import make_optimizer
+from firesteel.training.run import RunDirectory
+from firesteel.world import Meeting, World, using_threads
+
+
+@dataclass(frozen=True)
+class TrainPayload:
+    """What travels to each worker of a training run."""
+
+    job: TrainJob
+    run: str
+    model: ModelSource
+
+
+def train_worker(payload: TrainPayload, world: World, meeting: Meeting | None) -> dict[str, Any]:
+    """Train one copy of the model on this worker's rows; rank 0 saves the result.
+
+    Data is loaded and the model is built before the workers meet: a worker that cannot do so says it at once.
+
+    Returns:
+        steps, rows, seconds (of training), loss_sums (for each epoch the sum of losses and the rows), parameters.
+    """
+    job = payload.job
+    world = world.on_device(job.device)
+    with ExitStack() as stack:
+        events = stack.enter_context(EventWriter(Place.of(payload.run), world.rank))
+        stack.enter_context(using_threads(job.threads or world.default_threads))
+        dataset = _open_dataset(job)
+        order = order_of(job, dataset)
+        rows = _load(job, dataset, order, world)
+        model = build_model(payload.model, input_shape=job.input_shape, num_classes=job.num_classes, seed=job.seed)
+        model.to(world.torch_device)
+        trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        optimizer = make_optimizer(job.optimizer, trainable, job.learning_rate)
+        torch.manual_seed(job.seed * 1_000_003 + world.rank)  # dropout must differ between workers
+        sync = make_sync(job.sync if world.world_size > 1 else Spec(name="none"))
+        normalization = normalization_for(job.normalize, dataset.manifest.statistics)
+        normalize = Normalizer.of(
+            normalization.mean, normalization.std, normalization.scale, len(job.input_shape), world.torch_device
+        )
+        loader = Loader(rows, order, world, normalize, prefetch=_prefetch(job, rows, world))
+        if meeting is not None:
+            stack.enter_context(meeting.process_group())
+        log = EventLog(events, world.torch_device, job.log_every)
+        callbacks: list[Callback] = [_Start(events, job, world, order, rows, model, sync), log]
+        progress = train(
+            model, optimizer, loader, sync, world,
+            epochs=job.epochs, loss_function=nn.functional.cross_entropy, callbacks=callbacks,
+        )  # fmt: skip
+        if world.rank == 0:
+            _save(payload, dataset, model, progress)
+    return {
+        "steps": progress.step,
+        "rows": log.rows,
+        "seconds": log.seconds,
+        "loss_sums": log.epoch_sums,
+        "parameters": count_parameters(model),
+    }
+
+
+def order_of(job: TrainJob, dataset: Dataset) -> Order:
+    """The order in which a job reads its split."""
+    shard_rows = tuple(shard.rows for shard in dataset.split(job.split).shards)
+    return Order(shard_rows, job.lanes or job.workers, job.global_batch_size, job.seed)
+
+
+def _open_dataset(job: TrainJob) -> Dataset:
+    dataset = Dataset.open(job.dataset)
+    if dataset.manifest.fingerprint != job.fingerprint:
+        raise DatasetError(
+            f"{job.dataset} is another dataset on this worker than on the driver (fingerprints"
+            f" {dataset.manifest.fingerprint[:12]} and {job.fingerprint[:12]}). All must see the same storage."
+        )
+    return dataset
+
+
+def _load(job: TrainJob, dataset: Dataset, order: Order, world: World) -> Rows:
+    slices = [part for lane in order.lanes_of(world.rank, world.world_size) for part in order.slices[lane]]
+    budget = available_memory_bytes() // 4 // world.local_world_size if job.memory_bytes is None else job.memory_bytes
+    return load_rows(
+        dataset, job.split, slices, budget_bytes=budget, threads=torch.get_num_threads(), scratch=job.scratch
+    )
+
+
+def _prefetch(job: TrainJob, rows: Rows, world: World) -> int:
+    if job.prefetch is not None:
+        return job.prefetch
+    return 2 if world.device.startswith("cuda") or not rows.in_memory else 0
+
+
+def _save(payload: TrainPayload, dataset: Dataset, model: nn.Module, progress: Progress) -> None:
+    job = payload.job
+    description = ModelDescription(
+        model=payload.model.spec,
+        importable=payload.model.has_name,
+        feature=dataset.feature,
+        normalization=normalization_for(job.normalize, dataset.manifest.statistics),
+        labels=dataset.manifest.labels,
+        parameters=count_parameters(model),
+        trained_on={
+            "dataset": job.dataset,
+            "fingerprint": job.fingerprint,
+            "run": payload.run,
+            "epochs": job.epochs,
+            "steps": progress.step,
+        },
+        versions={"firesteel": __version__, "torch": torch.__version__, "python": platform.python_version()},
+    )
+    save_model(RunDirectory(Place.of(payload.run)).model_folder, model, description)
+
+
+class _Start(Callback):
+    """Announces the run when everything is ready for the first step."""
+
+    def __init__(
+        self,
+        events: EventWriter,
+        job: TrainJob,
+        world: World,
+        order: Order,
+        rows: Rows,
+        model: nn.Module,
+        sync: SyncStrategy,
+    ):
+        self._events, self._sync = events, sync
+        self._fields = {
+            "host": world.host,
+            "device": world.device,
+            "threads": torch.get_num_threads(),
+            "workers": world.world_size,
+            "epochs": job.epochs,
+            "steps_per_epoch": order.steps_per_epoch,
+            "global_batch_size": job.global_batch_size,
+            "rows": len(rows),
+            "in_memory": rows.in_memory,
+            "parameters": count_parameters(model),
+            "sync": str(job.sync),
+            "pid": os.getpid(),
+            "versions": {"torch": torch.__version__, "python": platform.python_version(), "firesteel": __version__},
+        }
+
+    def on_train_begin(self, progress: Progress) -> None:
+        self._events.write("start", bytes_per_step=self._sync.bytes_per_step, **self._fields)

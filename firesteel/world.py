@@ -1,0 +1,217 @@
+"""Which worker am I, and how do the workers of one job find each other?"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from firesteel.errors import ResourceError, WorkerFailed
+
+if TYPE_CHECKING:
+    import torch
+    from torch.distributed import TCPStore
+
+LOOPBACK = "127.0.0.1"
+
+
+@dataclass(frozen=True)
+class World:
+    """The place of one worker among all workers of a job. Made once by the launcher and passed down.
+
+    Attributes:
+        rank: 0 <= rank < world_size.
+        world_size: number of workers.
+        local_rank: rank among the workers on this host.
+        local_world_size: number of workers on this host.
+        host: name or address of this host, for messages.
+        device: ``cpu``, ``cuda:0``, ...
+        cores: that the launcher granted to this worker; None if it did not say.
+    """
+
+    rank: int = 0
+    world_size: int = 1
+    local_rank: int = 0
+    local_world_size: int = 1
+    host: str = "localhost"
+    device: str = "cpu"
+    cores: int | None = None
+
+    def on_device(self, wanted: str) -> World:
+        """This world with ``auto``, ``cpu`` or ``cuda`` resolved to the device of this worker.
+
+        Workers on one host take its GPUs in turn; where there are more workers than GPUs they share them.
+
+        Raises:
+            ResourceError: if ``cuda`` is wanted and this host has none.
+        """
+        import torch
+
+        gpus = torch.cuda.device_count() if wanted in ("auto", "cuda") and torch.cuda.is_available() else 0
+        if wanted == "cuda" and not gpus:
+            raise ResourceError(
+                f'device "cuda" needs a GPU, but torch {torch.__version__} sees none on {self.host}.\n'
+                "Use --device cpu or auto, or install a CUDA build of torch there."
+            )
+        return replace(self, device=f"cuda:{self.local_rank % gpus}" if gpus else "cpu")
+
+    @property
+    def default_threads(self) -> int:
+        """What was granted, else this worker's share of the cores that this process may use."""
+        return self.cores or max(1, len(os.sched_getaffinity(0)) // self.local_world_size)
+
+    @property
+    def torch_device(self) -> torch.device:
+        import torch
+
+        return torch.device(self.device)
+
+    def __str__(self) -> str:
+        return f"rank {self.rank} of {self.world_size} on {self.host} ({self.device})"
+
+
+@contextlib.contextmanager
+def using_threads(threads: int) -> Iterator[None]:
+    """Let torch compute with so many threads; afterwards as before."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@dataclass(frozen=True)
+class Rendezvous:
+    """Where the workers of one job meet: a key-value store that rank 0 serves.
+
+    Attributes:
+        host: address that rank 0 listens on.
+        port: TCP port.
+        listener: on rank 0 the file descriptor of the bound socket, so that nobody can take the port in between.
+        timeout_s: how long a worker waits for the others, at the start and in each collective.
+    """
+
+    host: str
+    port: int
+    listener: int | None = None
+    timeout_s: float = 300.0
+
+
+def listening_socket(host: str) -> socket.socket:
+    """A socket bound to a free port of ``host`` only, listening."""
+    family, kind, protocol, _, address = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)[0]
+    listener = socket.socket(family, kind, protocol)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind(address)
+    listener.listen(1024)
+    return listener
+
+
+class Meeting:
+    """The workers' common store while a job runs: says that all are ready, and joins the process group.
+
+    Ranks load their data before they join. A rank that fails before that point leaves its word in the store, so that
+    the others stop at once and do not wait for the timeout.
+    """
+
+    def __init__(self, world: World, rendezvous: Rendezvous):
+        self._world, self._rendezvous = world, rendezvous
+        self._store: TCPStore | None = None
+
+    @property
+    def store(self) -> TCPStore:
+        if self._store is None:
+            from torch.distributed import TCPStore
+
+            meeting = self._rendezvous
+            self._store = TCPStore(
+                meeting.host,
+                meeting.port,
+                self._world.world_size,
+                is_master=self._world.rank == 0,
+                timeout=timedelta(seconds=meeting.timeout_s),
+                wait_for_workers=False,
+                master_listen_fd=meeting.listener,
+            )
+        return self._store
+
+    def fail(self, reason: str) -> None:
+        """Tell the others that this rank will not come."""
+        with contextlib.suppress(Exception):  # they may be gone already, and our own error is the one to report
+            self.store.set(f"ready/{self._world.rank}", f"failed: {reason}")
+
+    def wait_for_all(self) -> None:
+        """Return when every rank is ready.
+
+        Raises:
+            WorkerFailed: if one has failed before, or has not come within the timeout.
+        """
+        store, meeting = self.store, self._rendezvous
+        store.set(f"ready/{self._world.rank}", "ready")
+        deadline = time.monotonic() + meeting.timeout_s
+        for rank in range(self._world.world_size):
+            try:
+                store.wait([f"ready/{rank}"], timedelta(seconds=max(0.1, deadline - time.monotonic())))
+            except Exception as error:  # torch raises several types here, by version
+                raise WorkerFailed(
+                    f"rank {self._world.rank} on {self._world.host} waited {meeting.timeout_s:.0f} s for rank {rank},"
+                    " which did not come.",
+                    rank=rank,
+                ) from error
+            answer = store.get(f"ready/{rank}").decode()
+            if answer != "ready":
+                raise WorkerFailed(f"rank {rank} {answer}", rank=rank)
+
+    @contextlib.contextmanager
+    def process_group(self) -> Iterator[None]:
+        """Join the default process group of torch; leave it however the block ends."""
+        import torch.distributed as dist
+
+        self.wait_for_all()
+        world = self._world
+        with _gloo_on_loopback(self._rendezvous.host == LOOPBACK):
+            dist.init_process_group(
+                backend=_backend(world),
+                store=self.store,
+                rank=world.rank,
+                world_size=world.world_size,
+                timeout=timedelta(seconds=self._rendezvous.timeout_s),
+            )
+        try:
+            yield
+        finally:
+            # Leaving closes the connections: a rank that fails here wakes the others, which wait in a collective.
+            dist.destroy_process_group()
+            self._store = None
+
+
+def _backend(world: World) -> str:
+    import torch
+
+    if not world.device.startswith("cuda"):
+        return "gloo"
+    # NCCL refuses two ranks on one GPU; gloo reduces GPU tensors by way of the host.
+    shared = world.local_world_size > torch.cuda.device_count()
+    return "gloo" if shared else "cpu:gloo,cuda:nccl"
+
+
+@contextlib.contextmanager
+def _gloo_on_loopback(wanted: bool) -> Iterator[None]:
+    """Let gloo listen on the loopback interface only, where all workers are on one host."""
+    if not wanted or "GLOO_SOCKET_IFNAME" in os.environ:
+        yield
+        return
+    os.environ["GLOO_SOCKET_IFNAME"] = "lo0" if sys.platform == "darwin" else "lo"
+    try:
+        yield
+    finally:
+        del os.environ["GLOO_SOCKET_IFNAME"]
