@@ -180,7 +180,7 @@ def train(
             device=device,
             threads=threads,
             seed=seed,
-            **({"lanes": lanes} if lanes is not None else {}),
+            lanes=lanes,
             prefetch=prefetch,
             memory_bytes=None if memory_mb is None else memory_mb << 20,
             scratch=scratch,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from firesteel.cli.output import note, say
@@ -75,7 +76,7 @@ def announce_training(
     count = workers or runtime.default_workers()
     rows = dataset.split("train").rows
     where = f"Spark ({runtime.master or 'as configured'})" if runtime.uses_spark else "this machine"
-    steps = -(-(-(-rows // count)) // batch_size)
+    steps = math.ceil(math.ceil(rows / count) / batch_size)
     note(
         f"Training {model} on {rows:,} rows: {count} worker{'s' * (count > 1)} on {where},"
         f" global batch {count * batch_size}, {steps} steps an epoch, {epochs} epochs."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import re
+import secrets
 import zlib
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -42,7 +43,7 @@ class SparkWorkers(Launcher):
 
         task = cloudpickle.dumps((function, payloads))
         frame = _numbers(self._spark, workers).mapInArrow(
-            partial(tasks.run_barrier_worker, task, timeout_s, meet),
+            partial(tasks.run_barrier_worker, task, secrets.token_hex(8), timeout_s, meet),
             tasks.RESULT_SCHEMA,
             barrier=True,
             profile=self._profile,

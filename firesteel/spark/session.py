@@ -9,12 +9,14 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from firesteel.errors import ResourceError
+from firesteel.spark import class_archive
+from firesteel.spark.noise import quiet_jvm
 from firesteel.spark.settings import check_java, check_pyspark, configured_master, is_remote
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-_LOG4J = os.path.join(os.path.dirname(__file__), "log4j2.properties")
+_LOG_OPTION = "-Dlog4j2.configurationFile=file:" + os.path.join(os.path.dirname(__file__), "log4j2.properties")
 
 
 @contextlib.contextmanager
@@ -63,7 +65,8 @@ def _start(master: str | None, conf: dict[str, str], debug: bool, name: str, rem
     for key, value in conf.items():
         builder = builder.config(key, value)
     try:
-        return builder.getOrCreate()
+        with contextlib.nullcontext() if debug else quiet_jvm():
+            return builder.getOrCreate()
     except Exception as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         raise ResourceError(
@@ -82,19 +85,37 @@ def _settings(master: str, debug: bool) -> dict[str, str]:
         "spark.scheduler.barrier.maxConcurrentTasksCheck.maxFailures": "8",
         "spark.scheduler.barrier.maxConcurrentTasksCheck.interval": "5s",
     }
-    if not debug:
-        settings["spark.driver.extraJavaOptions"] = f"-Dlog4j2.configurationFile=file:{_LOG4J}"
-    if master.startswith("local"):
-        # Nothing listens that need not; few, short Java methods: the second compiler would only take the cores away.
-        java = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC " + settings.get("spark.driver.extraJavaOptions", "")
-        settings |= {
-            "spark.driver.extraJavaOptions": java,
-            "spark.executor.extraJavaOptions": java,
-            "spark.ui.enabled": "false",
-            "spark.driver.bindAddress": "127.0.0.1",
-            "spark.driver.host": "127.0.0.1",
-            "spark.python.daemon.module": "firesteel.spark.daemon",
-            "spark.sql.shuffle.partitions": "8",
-            "spark.sql.catalogImplementation": "in-memory",
-        }
-    return settings
+    if not master.startswith("local"):
+        return settings if debug else settings | {"spark.driver.extraJavaOptions": _LOG_OPTION}
+    # Nothing listens that need not.
+    java = local_java_options(debug=debug)
+    return settings | {
+        "spark.driver.extraJavaOptions": f"{java} {class_archive.java_options(java)}".strip(),
+        "spark.executor.extraJavaOptions": java,
+        "spark.ui.enabled": "false",
+        "spark.driver.bindAddress": "127.0.0.1",
+        "spark.driver.host": "127.0.0.1",
+        "spark.python.daemon.module": "firesteel.spark.daemon",
+        "spark.sql.shuffle.partitions": "8",
+        "spark.sql.catalogImplementation": "in-memory",
+    }
+
+
+def local_java_options(*, debug: bool) -> str:
+    """Java options of a local session. Few, short Java methods run: the second compiler would only take the cores."""
+    return "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC" + ("" if debug else f" {_LOG_OPTION}")
+
+
+def end_gateway() -> None:
+    """End the JVM of this process's sessions; the next session starts a new one."""
+    from pyspark import SparkContext
+
+    gateway = SparkContext._gateway
+    if gateway is None:
+        return
+    gateway.shutdown()
+    process = getattr(gateway, "proc", None)
+    if process is not None:
+        process.stdin.close()
+        process.wait(timeout=120)
+    SparkContext._gateway = SparkContext._jvm = None

@@ -46,14 +46,25 @@ def check_java() -> None:
     Raises:
         ResourceError: if there is none, or it is too old.
     """
-    home = os.environ.get("JAVA_HOME")
-    java = os.path.join(home, "bin", "java") if home else shutil.which("java")
+    home, java = os.environ.get("JAVA_HOME"), find_java()
     advice = "Install a Java runtime, for example: apt-get install openjdk-17-jre-headless"
     if not java or not os.path.exists(java):
         raise ResourceError(f"Spark needs Java {_MIN_JAVA} or newer; found none (JAVA_HOME={home}). {advice}")
     version = java_version(java)
     if version is not None and version < _MIN_JAVA:
         raise ResourceError(f"Spark needs Java {_MIN_JAVA} or newer; {java} is Java {version}. {advice}")
+
+
+def find_java() -> str | None:
+    """The Java that Spark will start: that of JAVA_HOME, else the first on the path."""
+    home = os.environ.get("JAVA_HOME")
+    return os.path.join(home, "bin", "java") if home else shutil.which("java")
+
+
+def java_home() -> str | None:
+    """The folder that Java lies in, links resolved."""
+    java = find_java()
+    return os.path.dirname(os.path.dirname(os.path.realpath(java))) if java else None
 
 
 def java_version(java: str) -> int | None:

@@ -6,13 +6,17 @@ number. What a task returns is JSON in one row, so no bytes of the data pass thr
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pickle
 import socket
+import tempfile
 import threading
+import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -45,7 +49,7 @@ def run_stream(
 
 
 def run_barrier_worker(
-    task: bytes, timeout_s: float, meet: bool, batches: Iterator[pa.RecordBatch]
+    task: bytes, token: str, timeout_s: float, meet: bool, batches: Iterator[pa.RecordBatch]
 ) -> Iterator[pa.RecordBatch]:
     """One worker of a barrier stage: find the others, run the function, return the report as JSON."""
     from pyspark import BarrierTaskContext
@@ -60,8 +64,7 @@ def run_barrier_worker(
     rank, host = context.partitionId(), hosts[context.partitionId()]
     local = [other for other, address in enumerate(hosts) if address == host]
     world = World(rank, len(hosts), local.index(rank), len(local), host, cores=_granted_cores(context, len(local)))
-    # Agreeing on the meeting place takes Spark a second; the data is loaded meanwhile.
-    rendezvous = _LateRendezvous(context, rank, hosts, timeout_s) if meet and len(hosts) > 1 else None
+    rendezvous = _LateRendezvous(context, rank, hosts, token, timeout_s) if meet and len(hosts) > 1 else None
     try:
         function, payload = pickle.loads(task)
     except Exception as error:  # the user's module or Firesteel itself is missing on this worker
@@ -88,29 +91,34 @@ def _granted_cores(context: Any, workers_here: int) -> int:
 
 
 class _LateRendezvous:
-    """A rendezvous whose address comes by ``allGather``, in a thread that starts at once.
+    """A rendezvous whose address is agreed on by a thread, while the worker loads its data.
 
     Rank 0 binds its socket first and then says the port: nobody can take it in between. Where all tasks are on one
-    host they meet on the loopback interface.
+    host they meet on the loopback interface and rank 0 says the port in a file of that host; else by Spark's
+    ``allGather``, which takes a second because Spark polls.
     """
 
-    def __init__(self, context: Any, rank: int, hosts: list[str], timeout_s: float):
+    def __init__(self, context: Any, rank: int, hosts: list[str], token: str, timeout_s: float):
         from firesteel.world import LOOPBACK, listening_socket
 
         self.timeout_s = timeout_s
-        own = LOOPBACK if len(set(hosts)) == 1 else socket.gethostbyname(hosts[0])
+        one_host = len(set(hosts)) == 1
+        own = LOOPBACK if one_host else socket.gethostbyname(hosts[0])
         self._socket = listening_socket(own) if rank == 0 else None
         message = f"{own}:{self._socket.getsockname()[1]}" if self._socket else ""
-        self._answer: list[str] | BaseException | None = None
-        self._thread = threading.Thread(target=self._gather, args=(context, message), daemon=True)
+        self._answer: str | BaseException | None = None
+        self._note = note = os.path.join(tempfile.gettempdir(), f"firesteel-{token}-{context.stageId()}")
+        gather = partial(_by_file, note, message, timeout_s) if one_host else partial(_by_spark, context, message)
+        self._thread = threading.Thread(target=self._gather, args=(gather,), daemon=True)
         self._thread.start()
 
-    def _gather(self, context: Any, message: str) -> None:
+    def _gather(self, gather: Callable[[], str]) -> None:
         try:
-            self._answer = context.allGather(message)
+            self._answer = gather()
         except BaseException as error:
             self._answer = error
 
+    @cached_property
     def _resolved(self) -> Rendezvous:
         from firesteel.world import Rendezvous
 
@@ -118,23 +126,52 @@ class _LateRendezvous:
         if isinstance(self._answer, BaseException):
             raise self._answer
         assert self._answer is not None
-        host, _, port = self._answer[0].rpartition(":")
-        return Rendezvous(host, int(port), self._socket.fileno() if self._socket else None, self.timeout_s)
+        host, _, port = self._answer.rpartition(":")
+        return Rendezvous(host, int(port), self._handed_over(), self.timeout_s)
+
+    def _handed_over(self) -> int | None:
+        """A descriptor for the store, which will close it."""
+        if self._socket is None:
+            return None
+        return os.dup(self._socket.fileno())
 
     @property
     def host(self) -> str:
-        return self._resolved().host
+        return self._resolved.host
 
     @property
     def port(self) -> int:
-        return self._resolved().port
+        return self._resolved.port
 
     @property
     def listener(self) -> int | None:
-        return self._resolved().listener
+        return self._resolved.listener
 
     def close(self) -> None:
-        """Leave nothing that a reused Python worker would carry into its next task."""
+        """Leave nothing behind: neither a file nor what a reused Python worker would carry into its next task."""
         self._thread.join()
         if self._socket is not None:
             self._socket.close()
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self._note)
+
+
+def _by_spark(context: Any, message: str) -> str:
+    return str(context.allGather(message)[0])
+
+
+def _by_file(path: str, message: str, timeout_s: float) -> str:
+    """Rank 0 (which has a message) writes it; the others wait for it. The name holds a secret of this run."""
+    if message:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(message + "\n")
+        return message
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        with contextlib.suppress(FileNotFoundError), open(path) as file:
+            text = file.read()
+            if text.endswith("\n"):
+                return text.strip()
+        time.sleep(0.005)
+    raise TimeoutError(f"rank 0 has not said within {timeout_s:.0f} s where to meet")

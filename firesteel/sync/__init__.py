@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
+from typing import TYPE_CHECKING
+
 from firesteel.errors import ConfigError
 from firesteel.specs import Spec, check_options, did_you_mean, parse_spec
-from firesteel.sync.base import SyncStrategy
 
-__all__ = ["STRATEGIES", "SyncStrategy", "check_sync", "make_sync"]
+if TYPE_CHECKING:
+    from firesteel.sync.base import SyncStrategy
+
+__all__ = ["STRATEGIES", "check_sync", "make_sync"]
 
 STRATEGIES: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "none": ("firesteel.sync.none", "NoSync", ()),
@@ -47,7 +52,5 @@ def check_sync(sync: str | Spec, workers: int) -> Spec:
 
 def make_sync(spec: Spec) -> SyncStrategy:
     """Build the strategy of a checked spec."""
-    import importlib
-
     module, name, _ = STRATEGIES[spec.name]
     return getattr(importlib.import_module(module), name)(**spec.options)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from firesteel.data.loader import Loader
-from firesteel.sync import SyncStrategy
+from firesteel.sync.base import SyncStrategy
 from firesteel.training.callbacks import Callback, Progress
 from firesteel.world import World
 

@@ -22,7 +22,8 @@ from firesteel.models.description import ModelDescription, normalization_for, sa
 from firesteel.monitoring.events import EventWriter
 from firesteel.specs import Spec
 from firesteel.storage import Place
-from firesteel.sync import SyncStrategy, make_sync
+from firesteel.sync import make_sync
+from firesteel.sync.base import SyncStrategy
 from firesteel.training.callbacks import Callback, EventLog, Progress
 from firesteel.training.job import TrainJob
 from firesteel.training.loop import train
