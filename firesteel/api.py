@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from firesteel.data.manifest import Dataset
-from firesteel.errors import ConfigError, DatasetError, FiresteelError
+from firesteel.errors import ConfigError, FiresteelError, WorkerFailed
 from firesteel.launch import InProcess, Launcher
 from firesteel.storage import Place
 
@@ -356,6 +356,10 @@ def _train(job: TrainJob, model: Any, directory: Any, runtime: Runtime, rows: in
             from firesteel.training.worker import train_worker
 
             results = launcher.run(train_worker, payload, workers=job.workers, meet=True, timeout_s=job.timeout_s)
+        except WorkerFailed as error:
+            named = _naming_the_lost(error, directory.place)
+            events.write("failed", error="WorkerFailed", message=str(named))
+            raise named from error.__cause__
         except BaseException as error:
             kind = "stopped" if isinstance(error, KeyboardInterrupt) else type(error).__name__
             events.write("failed", error=kind, message=str(error) or kind)
@@ -363,6 +367,28 @@ def _train(job: TrainJob, model: Any, directory: Any, runtime: Runtime, rows: in
         result = _merge(job, directory.place.uri, results)
         events.write("finish", **result.to_json())
     return result
+
+
+def _naming_the_lost(error: WorkerFailed, run: Place, patience_s: float = 3.0) -> WorkerFailed:
+    """Spark says that a worker is gone, not which: it is the one that the event log hears nothing more of."""
+    if error.rank is not None:
+        return error
+    from firesteel.monitoring.events import read_events
+    from firesteel.monitoring.state import RunState
+
+    deadline = time.monotonic() + patience_s
+    while True:
+        silent = RunState().add(read_events(run)).silent_workers()
+        if len(silent) <= 1 or time.monotonic() > deadline:
+            break
+        time.sleep(0.1)  # the others are about to say that they lost a peer
+    if len(silent) != 1:
+        return error
+    lost = silent[0]
+    message = str(error).replace(
+        "a worker was lost", f"worker {lost.rank} on {lost.host} was lost (last heard of at step {lost.step})"
+    )
+    return WorkerFailed(message, rank=lost.rank, worker_traceback=error.worker_traceback)
 
 
 def _try_model(model: Any, job: TrainJob) -> Any:
@@ -535,4 +561,4 @@ def _started_aside(context: contextlib.AbstractContextManager[Any]) -> Iterator[
                 context.__exit__(None, None, None)
 
 
-__all__ = ["DatasetError", "Runtime", "TrainResult", "evaluate", "prepare", "train"]
+__all__ = ["Runtime", "TrainResult", "evaluate", "prepare", "train"]

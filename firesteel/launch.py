@@ -11,6 +11,7 @@ whose code is wrong, and the launcher sees the reports of all workers and can te
 from __future__ import annotations
 
 import contextlib
+import gc
 import socket
 import time
 import traceback
@@ -111,8 +112,10 @@ def run_worker(function: WorkerFunction, payload: Any, world: World, rendezvous:
         return Report(world.rank, world.host, result=function(payload, world, meeting))
     except Exception as error:
         report = failure_report(error, world)
-        # Frames of the traceback hold the model's reducer and with it the connections that the others wait on.
+        # The frames of the traceback hold the model's reducer, and that (in cycles) the connections that the others
+        # wait on. A Spark worker lives on for its next task, so nothing else would close them.
         traceback.clear_frames(error.__traceback__)
+        gc.collect()
         if meeting is not None:
             meeting.fail(f"{report.error}: {report.message}")
         with contextlib.suppress(Exception):

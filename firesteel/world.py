@@ -126,6 +126,7 @@ class Meeting:
     def __init__(self, world: World, rendezvous: Rendezvous):
         self._world, self._rendezvous = world, rendezvous
         self._store: TCPStore | None = None
+        self._met = False
 
     @property
     def store(self) -> TCPStore:
@@ -145,7 +146,9 @@ class Meeting:
         return self._store
 
     def fail(self, reason: str) -> None:
-        """Tell the others that this rank will not come."""
+        """Tell the others that this rank will not come; once they have met, a closed connection tells them."""
+        if self._met:
+            return
         with contextlib.suppress(Exception):  # they may be gone already, and our own error is the one to report
             self.store.set(f"ready/{self._world.rank}", f"failed: {reason}")
 
@@ -177,6 +180,7 @@ class Meeting:
         import torch.distributed as dist
 
         self.wait_for_all()
+        self._met = True
         world = self._world
         with _gloo_on_loopback(self._rendezvous.host == LOOPBACK):
             dist.init_process_group(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import signal
 import sys
 import traceback
 import unicodedata
 from collections.abc import Iterator
-from typing import Any, NoReturn
+from typing import Any
 
 from rich.console import Console
 
@@ -52,39 +53,73 @@ def _finite(value: Any) -> Any:
 @contextlib.contextmanager
 def answering(debug: bool) -> Iterator[None]:
     """Turn exceptions into one to four lines and an exit status: 1 failed, 2 wrong use, 130 Ctrl-C, 143 SIGTERM."""
-    stopped_by: list[int] = []
-
-    def interrupt(number: int, frame: Any) -> NoReturn:
-        stopped_by.append(number)
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
+    stop = _StopSignals(debug)
     try:
-        yield
-    except KeyboardInterrupt:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not cut the ending short
-        note("Stopped. Nothing half-written is left that looks whole.")
-        sys.stdout.flush()
-        sys.exit(143 if stopped_by else 130)
-    except FiresteelError as error:
+        with stop:
+            yield
+    except BaseException as error:
+        if stop.number is not None:  # whatever the interrupted call made of it
+            note("Stopped. Nothing half-written is left that looks whole.")
+            sys.stdout.flush()
+            sys.exit(128 + stop.number)
+        _answer(error, debug)
+
+
+def _answer(error: BaseException, debug: bool) -> None:
+    if isinstance(error, FiresteelError):
         if debug:
             traceback.print_exc()
             if isinstance(error, WorkerFailed) and error.worker_traceback:
                 note(f"\nOn the worker:\n{error.worker_traceback}")
         _print_error(str(error))
         sys.exit(2 if isinstance(error, ConfigError) else 1)
-    except BrokenPipeError:  # the reader of our output went away, as `head` does
+    if isinstance(error, BrokenPipeError):  # the reader of our output went away, as `head` does
         sys.stderr.close()
         sys.exit(1)
-    except Exception as error:
-        if debug:
-            raise
-        _print_error(
-            f"unexpected {type(error).__name__}: {error}\nThis is a defect of Firesteel; --debug shows where it is."
-        )
-        sys.exit(1)
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    if debug or not isinstance(error, Exception):
+        raise error
+    _print_error(
+        f"unexpected {type(error).__name__}: {error}\nThis is a defect of Firesteel; --debug shows where it is."
+    )
+    sys.exit(1)
+
+
+class _StopSignals:
+    """Lets Ctrl-C and SIGTERM unwind the stack once; while it unwinds, Spark's cries are kept from the terminal.
+
+    Attributes:
+        number: of the signal that came, or None.
+    """
+
+    def __init__(self, debug: bool):
+        self.number: int | None = None
+        self._debug = debug
+        self._before: dict[int, Any] = {}
+        self._terminal: int | None = None
+
+    def __enter__(self) -> _StopSignals:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._before[number] = signal.signal(number, self._interrupt)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        if self._terminal is not None:
+            sys.stderr.flush()
+            os.dup2(self._terminal, 2)
+            os.close(self._terminal)
+
+    def _interrupt(self, number: int, frame: Any) -> None:
+        if self.number is not None:  # a second Ctrl-C must not cut the ending short
+            return
+        self.number = number
+        if not self._debug:
+            sys.stderr.flush()
+            self._terminal = os.dup(2)
+            with open(os.devnull, "wb") as nothing:
+                os.dup2(nothing.fileno(), 2)
+        raise KeyboardInterrupt
 
 
 def _print_error(text: str) -> None:

@@ -3,13 +3,15 @@
 A dump is what ``mongodump`` writes and what the Cdiscount challenge shipped: BSON documents without anything between
 them. Documents begin with their own length, so that one pass over the lengths finds places to split a file for many
 readers. Where a length is garbage, the reader looks for the next record by the key of its first field; the bytes
-between are one :class:`Broken` region. Every byte of a file is in exactly one record or one broken region.
+between are one :class:`Broken` region. A length that happens to end with a zero byte is found out too: what follows is
+then no record, and what it encloses no document. Every byte of a file is in exactly one record or one broken region.
 
 Source: https://bsonspec.org/spec.html (document ::= int32 e_list x00). Documents are decoded by pymongo's ``bson``.
 """
 
 from __future__ import annotations
 
+import io
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,6 +26,11 @@ MAX_DOCUMENT_BYTES = 16 * 1024 * 1024
 _MIN_DOCUMENT_BYTES = 5
 _RESYNC_WINDOW_BYTES = 1 << 20
 _INT32 = struct.Struct("<i")
+_FIRST_FIELD = b"_id\0"
+_BEFORE_FIRST_FIELD = 5  # bytes: 4 of the document's length, 1 of the field's type
+
+# OverflowError and ValueError: dates and decimals out of range, which the C decoder passes through.
+_DECODE_ERRORS = (BSONError, OverflowError, ValueError, RecursionError)
 
 
 @dataclass(frozen=True)
@@ -87,18 +94,53 @@ def read(file: IO[bytes], size: int, chunk: Chunk) -> Iterator[Record | Broken]:
             yield Broken(position, length, reason, file.read(min(length, 64)))
             continue
         data = file.read(length)
-        try:
-            yield Record(position, bson.decode(data))
-        # OverflowError and ValueError: dates and decimals out of range, which the C decoder passes through.
-        except (BSONError, OverflowError, ValueError, RecursionError) as error:
-            yield Broken(position, length, f"not a BSON document: {error}", data[:64])
+        item = _decoded(position, data)
+        yield from [item] if isinstance(item, Record) else _rescued(item, data)
+
+
+def _decoded(position: int, data: bytes) -> Record | Broken:
+    try:
+        return Record(position, bson.decode(data))
+    except _DECODE_ERRORS as error:
+        return Broken(position, len(data), f"not a BSON document: {error}", data[:64])
+
+
+def _rescued(frame: Broken, data: bytes) -> Iterator[Record | Broken]:
+    """A frame that is no document, but may end with whole ones which its length has swallowed."""
+    start = _whole_frames_at_the_end(data)
+    yield Broken(frame.offset, start, frame.reason, frame.head[:start])
+    while start < len(data):
+        (length,) = _INT32.unpack_from(data, start)
+        yield _decoded(frame.offset + start, data[start : start + length])
+        start += length
+
+
+def _whole_frames_at_the_end(data: bytes) -> int:
+    """Where the first of those frames begins that lie one behind the other up to the end; else the length of the data."""
+    size, file = len(data), io.BytesIO(data)
+    hopeless: set[int] = set()  # positions from which frames do not lead to the end
+    found = data.find(_FIRST_FIELD, 1 + _BEFORE_FIRST_FIELD)
+    while found != -1:
+        position = found - _BEFORE_FIRST_FIELD
+        passed = []
+        while position < size and position not in hopeless:
+            passed.append(position)
+            length, reason = _check_frame(file, position, size)
+            if reason is not None:
+                break
+            position += length
+        if position == size:
+            return passed[0]
+        hopeless.update(passed)
+        found = data.find(_FIRST_FIELD, found + 1)
+    return size
 
 
 def _frames(file: IO[bytes], start: int, stop: int, size: int) -> Iterator[tuple[int, int, str | None]]:
     """Yield (position, length, reason) of each frame that begins in [start, stop); reason is None for a good frame."""
     position = start
     while position < stop:
-        length, reason = _check_frame(file, position, size)
+        length, reason = _check_record(file, position, size)
         if reason is None:
             yield position, length, None
             position += length
@@ -107,9 +149,27 @@ def _frames(file: IO[bytes], start: int, stop: int, size: int) -> Iterator[tuple
         if after is None:
             after = size
         elif after < size and "cut" in reason:
-            reason = f"garbage length {length}: it reaches beyond the end of the file"
+            reason = f"garbage length: {length} reaches beyond the end of the file"
         yield position, after - position, reason
         position = after
+
+
+def _check_record(file: IO[bytes], position: int, size: int) -> tuple[int, str | None]:
+    """(length, reason); reason is None for a frame that the file's end or another record follows, or that decodes."""
+    length, reason = _check_frame(file, position, size)
+    end = position + length
+    if reason is None and end < size and not _looks_like_record(file, end, size):
+        file.seek(position)
+        if isinstance(_decoded(position, file.read(length)), Broken):
+            return length, f"garbage length: {length} encloses no document, and no record follows"
+    return length, reason
+
+
+def _looks_like_record(file: IO[bytes], position: int, size: int) -> bool:
+    if _check_frame(file, position, size)[1] is not None:
+        return False
+    file.seek(position + _BEFORE_FIRST_FIELD)
+    return file.read(len(_FIRST_FIELD)) == _FIRST_FIELD
 
 
 def _check_frame(file: IO[bytes], position: int, size: int) -> tuple[int, str | None]:
@@ -119,28 +179,27 @@ def _check_frame(file: IO[bytes], position: int, size: int) -> tuple[int, str | 
         return len(head), f"cut at the end of the file: {len(head)} bytes where a length of 4 bytes should be"
     (length,) = _INT32.unpack(head)
     if not _MIN_DOCUMENT_BYTES <= length <= MAX_DOCUMENT_BYTES:
-        return length, f"garbage length {length} (allowed: {_MIN_DOCUMENT_BYTES} to {MAX_DOCUMENT_BYTES})"
+        return length, f"garbage length: {length} (allowed: {_MIN_DOCUMENT_BYTES} to {MAX_DOCUMENT_BYTES})"
     if position + length > size:
         return length, f"cut at the end of the file: {length} bytes announced, {size - position} there"
     file.seek(position + length - 1)
     if file.read(1) != b"\0":
-        return length, f"garbage length {length}: no end mark where the record should end"
+        return length, f"garbage length: {length}, with no end mark where the record should end"
     return length, None
 
 
 def _resync(file: IO[bytes], position: int, size: int) -> int | None:
     """The next position that looks like a record: a sound frame whose first field is ``_id``."""
-    pattern = b"_id\0"
     while position < size:
         file.seek(position)
         window = file.read(_RESYNC_WINDOW_BYTES)
-        found = window.find(pattern)
+        found = window.find(_FIRST_FIELD)
         while found != -1:
-            candidate = position + found - 5  # 4 bytes of length, 1 byte of the field's type
-            if candidate >= position and _check_frame(file, candidate, size)[1] is None:
+            candidate = position + found - _BEFORE_FIRST_FIELD
+            if candidate >= position and _check_record(file, candidate, size)[1] is None:
                 return candidate
-            found = window.find(pattern, found + 1)
+            found = window.find(_FIRST_FIELD, found + 1)
         if len(window) < _RESYNC_WINDOW_BYTES:
             return None
-        position += len(window) - len(pattern) - 5  # a header may lie across two windows
+        position += len(window) - len(_FIRST_FIELD) - _BEFORE_FIRST_FIELD  # a header may lie across two windows
     return None

@@ -22,6 +22,8 @@ from firesteel.errors import FormatError
 _DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 _MAX_DIMENSIONS = 8
 _MAX_ROW_BYTES = 1 << 30
+_PIECE_BYTES = 8 << 20
+"""Asked of a stream at once; Python allocates what is asked for, also where the file does not hold it."""
 
 
 @dataclass(frozen=True)
@@ -89,28 +91,44 @@ def read_rows(
         stream: plain, positioned anywhere; a gzip stream is read through from its beginning.
 
     Yields:
-        arrays of shape (at most block_rows, *header.shape[1:]), native byte order.
+        arrays of shape (at most block_rows, *header.shape[1:]), native byte order; fewer rows where they are large.
 
     Raises:
-        FormatError: if the file ends before row ``stop``.
+        FormatError: if the file ends before row ``stop``; after the last row also if the checksum of gzip is wrong.
     """
     try:
         stream.seek(header.offset + start * header.row_bytes)
     except (EOFError, OSError, zlib.error) as error:
         raise FormatError(f"idx file ends before row {start} of {header.rows}: {error}") from error
     big_endian = header.dtype.newbyteorder(">")
+    block_rows = max(1, min(block_rows, _PIECE_BYTES // max(1, header.row_bytes)))
     for first in range(start, stop, block_rows):
         rows = min(block_rows, stop - first)
         data = _read_exactly(stream, rows * header.row_bytes, f"rows {first} to {first + rows} of {header.rows}")
         values = np.frombuffer(data, dtype=big_endian).reshape(rows, *header.shape[1:])
         yield values.astype(header.dtype, copy=False)
+    if stop == header.rows:
+        _check_end(stream)
 
 
 def _read_exactly(stream: IO[bytes], count: int, what: str) -> bytes:
+    pieces, missing = [], count
     try:
-        data = stream.read(count)
+        while missing and (piece := stream.read(min(missing, _PIECE_BYTES))):
+            pieces.append(piece)
+            missing -= len(piece)
     except (EOFError, OSError, zlib.error) as error:  # a gzip file that is cut or damaged
         raise FormatError(f"idx file is damaged in its {what}: {error}") from error
-    if len(data) < count:
-        raise FormatError(f"idx file is cut: {what} needs {count} bytes, {len(data)} are there. Fetch the file again.")
-    return data
+    if missing:
+        raise FormatError(
+            f"idx file is cut: {what} needs {count} bytes, {count - missing} are there. Fetch the file again."
+        )
+    return b"".join(pieces)
+
+
+def _check_end(stream: IO[bytes]) -> None:
+    """Let gzip compare its checksum, which it does only when asked for what comes after the last byte."""
+    try:
+        stream.read(1)
+    except (EOFError, OSError, zlib.error) as error:
+        raise FormatError(f"idx file is damaged: {error}. Fetch the file again.") from error

@@ -103,6 +103,10 @@ class RunState:
         slowest = min((worker.rows_per_second for worker in self.by_rank.values()), default=0)
         return left * rows_per_step / slowest if slowest > 0 and rows_per_step else None
 
+    def silent_workers(self) -> list[WorkerState]:
+        """Workers that began and have said neither that they ended nor that they failed."""
+        return [worker for _, worker in sorted(self.by_rank.items()) if worker.status == "training"]
+
     def _worker(self, event: dict[str, Any]) -> WorkerState:
         worker = self.by_rank.setdefault(event["worker"], WorkerState(event["worker"]))
         worker.seen = event["time"]

@@ -104,20 +104,23 @@ def explain(error: Exception, workers: int | None) -> FiresteelError:
             "Spark's dynamic allocation is on, and a barrier stage cannot run with it.\n"
             "Start Spark with --conf spark.dynamicAllocation.enabled=false and a fixed number of executors."
         )
-    crashed = re.search(r"Python worker exited unexpectedly \(crashed\)[^\n]*", text)
-    lost = re.search(r"(ExecutorLostFailure[^\n]*|Executor \S+ (?:lost|heartbeat)[^\n]*)", text)
-    if crashed or lost:
-        found = (crashed or lost).group(0).strip()  # type: ignore[union-attr]
-        host = re.search(r"\((?:TID \d+\) )?\(([\w.-]+) executor (\S+)\)", text)
-        where = f" on {host.group(1)} (executor {host.group(2)})" if host else ""
-        return WorkerFailed(
-            f"a worker was lost{where}: {found[:200]}\n"
-            "It was killed, perhaps for memory, or its machine is gone. The others were ended. --debug shows all.",
-            worker_traceback=text,
-        )
+    if re.search(
+        r"Python worker exited unexpectedly|ExecutorLostFailure|Executor heartbeat timed out|worker lost", text
+    ):
+        return _lost(text)
     python = _python_error(text)
     return WorkerFailed(
         f"a Spark task failed: {python or text.strip().splitlines()[0][:300]}\n--debug shows all.",
+        worker_traceback=text,
+    )
+
+
+def _lost(text: str) -> WorkerFailed:
+    """A worker or an executor that ended without a word. Spark's message does not say which."""
+    what = "its Python process ended" if "Python worker exited" in text else "its executor was lost"
+    return WorkerFailed(
+        f"a worker was lost: {what} without a report.\n"
+        "It was killed, perhaps for memory, or its machine is gone. The others were ended. --debug shows all.",
         worker_traceback=text,
     )
 

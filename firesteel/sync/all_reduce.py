@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
@@ -11,6 +13,12 @@ from firesteel.data.loader import Batch
 from firesteel.sync.base import SyncStrategy
 from firesteel.sync.flat import FlatBuffers, broadcast_model
 from firesteel.world import World
+
+# torch 2.12 renamed the option that copies rank 0's buffers to all ranks before every forward pass.
+_BUFFER_OPTION = next(
+    name for name in ("forward_sync_buffers", "broadcast_buffers")
+    if name in inspect.signature(DistributedDataParallel).parameters
+)  # fmt: skip
 
 
 class AllReduce(SyncStrategy):
@@ -41,10 +49,10 @@ class AllReduce(SyncStrategy):
         return DistributedDataParallel(
             model,
             device_ids=[torch.device(world.device)] if world.device.startswith("cuda") else None,
-            broadcast_buffers=False,
             bucket_cap_mb=self._bucket_mb,
             gradient_as_bucket_view=True,
             init_sync=False,  # done above, in one message
+            **{_BUFFER_OPTION: False},  # type: ignore[arg-type]
         )
 
     def before_backward(self, loss: Tensor, batch: Batch) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from dataclasses import dataclass
@@ -69,6 +70,9 @@ class RunDirectory:
         """Remove what a run writes, and nothing else."""
         for name in _OURS:
             (self.place / name).delete()
+        if self.place.is_local:
+            with contextlib.suppress(OSError):  # something else lies there
+                os.rmdir(self.place.uri)
 
     @property
     def model_folder(self) -> Place:

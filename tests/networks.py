@@ -1,0 +1,81 @@
+"""Networks of a user's own, good and bad, for tests that name them as ``tests.networks:NAME``."""
+
+from __future__ import annotations
+
+import os
+import time
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+
+class Misbehaving(nn.Module):
+    """A linear network that does something at one step on one rank."""
+
+    def __init__(self, input_shape: tuple[int, ...], num_classes: int, what: str = "raise", at: int = 3, rank: int = 1):
+        super().__init__()
+        self.linear = nn.Linear(int(torch.tensor(input_shape).prod()), num_classes)
+        self.what, self.at, self.rank, self.calls = what, at, rank, 0
+
+    def forward(self, features: Tensor) -> Tensor:
+        self.calls += 1
+        rank = dist.get_rank() if dist.is_initialized() else 0
+        if self.calls == self.at and rank == self.rank:
+            if self.what == "raise":
+                raise ValueError("this network is tired")
+            if self.what == "kill":
+                os.kill(os.getpid(), 9)
+            if self.what == "sleep":
+                time.sleep(60)
+        return self.linear(features.flatten(1))
+
+
+class WithBatchNorm(nn.Module):
+    """A small network with buffers."""
+
+    def __init__(self, input_shape: tuple[int, ...], num_classes: int):
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(input_shape[0], 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.LazyLinear(num_classes)
+        )
+        self.layers(torch.zeros(2, *input_shape))
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.layers(features)
+
+
+class Tied(nn.Module):
+    """Two layers that share one weight."""
+
+    def __init__(self, num_classes: int):
+        super().__init__()
+        self.first, self.second = nn.Linear(64, 64), nn.Linear(64, 64)
+        self.second.weight = self.first.weight
+        self.head = nn.Linear(64, num_classes)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.head(self.second(torch.relu(self.first(features.flatten(1)))))
+
+
+def linear(input_shape: tuple[int, ...], num_classes: int) -> nn.Module:
+    """A factory that says what it returns."""
+    return nn.Sequential(nn.Flatten(), nn.Linear(int(torch.tensor(input_shape).prod()), num_classes))
+
+
+def undeclared(num_classes):  # type: ignore[no-untyped-def]
+    """A factory that does not say what it returns."""
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, num_classes))
+
+
+def raising(num_classes: int) -> nn.Module:
+    """A factory that cannot do its work."""
+    raise FileNotFoundError("weights.bin")
+
+
+def not_a_module(num_classes: int) -> list[int]:
+    """A factory of something else."""
+    return [num_classes]
+
+
+VALUE = 3
