@@ -329,6 +329,10 @@ def _warnings(
     splits: dict[str, Split],
 ) -> list[str]:
     warnings = list(facts.notes)
+    if len(plan.labels) == 1:
+        warnings.append(
+            f"there is only one class ({plan.labels[0]!r}); give the folder that holds the class folders directly"
+        )
     train = splits["train"].rows_per_class
     totals = [sum(rows) for rows in zip(*(split.rows_per_class for split in splits.values()))]
     empty = sorted(name for name in plan.dropped if not index.counts.get(name))

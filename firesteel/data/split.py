@@ -70,8 +70,8 @@ class SplitRule:
     Attributes:
         names: of the splits, in order.
         seed: of the keys.
-        boundaries: for each class, the keys at which split 1, 2, ... begin; a row is in split i if i boundaries are
-            at or below its key.
+        boundaries: for each class, the last keys of split 0, 1, ...; a row is in split i if i boundaries are below
+            its key. Rows of one group share a key: where a group lies across a boundary, the earlier split takes it.
     """
 
     names: tuple[str, ...]
@@ -80,16 +80,12 @@ class SplitRule:
 
     def split_of(self, label: str, group: str) -> str:
         key = split_key(self.seed, group)
-        return self.names[sum(boundary <= key for boundary in self.boundaries[label])]
+        return self.names[sum(boundary < key for boundary in self.boundaries[label])]
 
 
 def boundary_positions(rows: int, fractions: Sequence[float]) -> list[int]:
-    """Ranks (in key order) at which split 1, 2, ... begin."""
-    return [int(value) for value in np.cumsum(split_counts(rows, fractions))[:-1]]
-
-
-NO_BOUNDARY = 1 << KEY_BITS
-"""Above every key: the split that would begin here gets no row of the class."""
+    """Ranks (in key order) of the last rows of split 0, 1, ...; -1 for a split that gets no row before the next."""
+    return [int(value) - 1 for value in np.cumsum(split_counts(rows, fractions))[:-1]]
 
 
 def boundaries_of(keys: np.ndarray, fractions: Sequence[float]) -> tuple[int, ...]:
@@ -100,8 +96,7 @@ def boundaries_of(keys: np.ndarray, fractions: Sequence[float]) -> tuple[int, ..
         fractions: of the splits, in order.
     """
     ordered = np.sort(keys)
-    positions = boundary_positions(len(ordered), fractions)
-    return tuple(int(ordered[p]) if p < len(ordered) else NO_BOUNDARY for p in positions)
+    return tuple(int(ordered[place]) if place >= 0 else -1 for place in boundary_positions(len(ordered), fractions))
 
 
 def rule_from_keys(

@@ -94,7 +94,8 @@ def read_rows(
         arrays of shape (at most block_rows, *header.shape[1:]), native byte order; fewer rows where they are large.
 
     Raises:
-        FormatError: if the file ends before row ``stop``; after the last row also if the checksum of gzip is wrong.
+        FormatError: if the file ends before row ``stop``; after the last row also if it goes on, or if the checksum of
+            gzip is wrong.
     """
     try:
         stream.seek(header.offset + start * header.row_bytes)
@@ -108,7 +109,7 @@ def read_rows(
         values = np.frombuffer(data, dtype=big_endian).reshape(rows, *header.shape[1:])
         yield values.astype(header.dtype, copy=False)
     if stop == header.rows:
-        _check_end(stream)
+        _check_end(stream, header)
 
 
 def _read_exactly(stream: IO[bytes], count: int, what: str) -> bytes:
@@ -126,9 +127,11 @@ def _read_exactly(stream: IO[bytes], count: int, what: str) -> bytes:
     return b"".join(pieces)
 
 
-def _check_end(stream: IO[bytes]) -> None:
-    """Let gzip compare its checksum, which it does only when asked for what comes after the last byte."""
+def _check_end(stream: IO[bytes], header: Header) -> None:
+    """Nothing may come after the last row; gzip compares its checksum only when it is asked for more."""
     try:
-        stream.read(1)
+        more = stream.read(1)
     except (EOFError, OSError, zlib.error) as error:
         raise FormatError(f"idx file is damaged: {error}. Fetch the file again.") from error
+    if more:
+        raise FormatError(f"idx file is damaged: it goes on after the {header.rows} rows that its header announces.")

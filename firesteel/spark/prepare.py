@@ -14,7 +14,7 @@ import pyarrow as pa
 from firesteel.data.engines import index_on_driver, partition_count, write_source_partition
 from firesteel.data.preparation import ClassIndex, Engine, PreparePlan, Report, index_partition, write_partition
 from firesteel.data.sources import SCHEMA, ArraySpec, BsonSource, Row, Source, to_batch
-from firesteel.data.split import NO_BOUNDARY, boundary_positions
+from firesteel.data.split import boundary_positions
 from firesteel.errors import ConfigError, DataError
 from firesteel.spark.barrier import map_partitions, map_tasks
 from firesteel.specs import did_you_mean
@@ -72,7 +72,7 @@ def index_by_sql(frame: DataFrame, fractions: Sequence[float] | None) -> ClassIn
         if not fractions:
             return ClassIndex(counts, {})
         positions = {label: boundary_positions(rows, fractions) for label, rows in counts.items()}
-        wanted = [(label, place) for label, places in positions.items() for place in set(places)]
+        wanted = [(label, place) for label, places in positions.items() for place in set(places) if place >= 0]
         window = Window.partitionBy("label").orderBy("key")
         ranked = frame.withColumn("place", F.row_number().over(window) - 1)
         spark = frame.sparkSession
@@ -84,7 +84,7 @@ def index_by_sql(frame: DataFrame, fractions: Sequence[float] | None) -> ClassIn
     finally:
         frame.unpersist()
     boundaries = {
-        label: tuple(int(found.get((label, place), NO_BOUNDARY)) for place in places)
+        label: tuple(int(found[label, place]) if place >= 0 else -1 for place in places)
         for label, places in positions.items()
     }
     return ClassIndex(counts, boundaries)

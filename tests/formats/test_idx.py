@@ -163,6 +163,15 @@ def test_a_damaged_gzip_file_never_gives_wrong_values(at, flip):
     np.testing.assert_array_equal(rows, array)
 
 
+def test_a_file_longer_than_its_header_says_is_damaged():
+    """Bytes after the last row mean that the dimensions are wrong; whoever reads the last row is told."""
+    data = idx_bytes(np.zeros((4, 3), np.uint8)) + b"\0"
+
+    assert read_all(data, 0, 3).shape == (3, 3)
+    with pytest.raises(FormatError, match="goes on after the 4 rows"):
+        read_all(data)
+
+
 @pytest.mark.parametrize(
     "shape", [(-1,), (3, -1), (-2, -3), (10, 2**31 - 1), (1, 2**31 - 1, 2**31 - 1), (2, *[2**31 - 1] * 7)], ids=str
 )
