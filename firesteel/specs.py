@@ -1,8 +1,8 @@
 """The small language of options that name a thing and set it up: ``NAME:key=value,key=value``.
 
 ``average:every=5,optimizer_state=yes``, ``sgd:momentum=0.9``, ``mlp:hidden=[64,32]`` and ``my_models:resnet:depth=18``
-are all read by :func:`parse_spec`. A ``MODULE:FACTORY`` name may hold a colon; the options are what follows the last
-colon, if an ``=`` stands there.
+are all read by :func:`parse_spec`. A ``MODULE:FACTORY`` name may hold a colon; the options begin after the last colon
+before the first ``=``. What ``str(spec)`` gives is read as the same spec.
 """
 
 from __future__ import annotations
@@ -48,20 +48,18 @@ def parse_spec(text: str | Spec) -> Spec:
     if isinstance(text, Spec):
         return text
     name, options_text = text.strip(), ""
-    head, colon, tail = name.rpartition(":")
-    while colon and "=" not in tail and "=" in head:  # a list or string value may itself hold a colon
-        head, colon, rest = head.rpartition(":")
-        tail = f"{rest}:{tail}"
-    if colon and "=" in tail:
-        name, options_text = head, tail
+    head, colon, key = name.partition("=")[0].rpartition(":")  # values may hold colons and equals signs
+    if colon and len(head + colon + key) < len(name):
+        name, options_text = head.strip(), name[len(head) + 1 :]
     if not name or name.endswith(":"):
         raise ConfigError(f"expected NAME or NAME:key=value,key=value, got {text!r}.")
     options: dict[str, Any] = {}
-    for part in _split_outside_brackets(options_text):
-        key, equals, value = part.partition("=")
-        if not equals or not key.strip():
+    while options_text.strip():
+        key, equals, rest = options_text.partition("=")
+        if not equals or not key.strip() or "," in key:
+            part = options_text.partition(",")[0]
             raise ConfigError(f"expected key=value in {text!r}, got {part!r}. Example: average:every=5")
-        options[key.strip()] = _parse_value(value.strip())
+        options[key.strip()], options_text = _take_value(rest)
     return Spec(name=name, options=options)
 
 
@@ -80,28 +78,36 @@ def did_you_mean(given: str, allowed: Iterable[str]) -> str:
     return f" Did you mean {near[0]!r}?" if near else ""
 
 
-def _split_outside_brackets(text: str) -> list[str]:
-    parts, depth, start = [], 0, 0
+def _take_value(text: str) -> tuple[Any, str]:
+    """The value at the beginning of the text, and what follows behind the comma."""
+    text = text.lstrip()
+    try:
+        value, end = json.JSONDecoder().raw_decode(text)
+    except (ValueError, RecursionError):
+        pass
+    else:
+        rest = text[end:].lstrip()
+        if not rest or rest[0] == ",":
+            return value, rest[1:]
+    end = _end_of_word(text)
+    word = text[:end].strip()
+    lowered = word.lower()
+    return (lowered in ("yes", "true") if lowered in ("yes", "true", "no", "false") else word), text[end + 1 :]
+
+
+def _end_of_word(text: str) -> int:
+    """Where the first comma outside of brackets is, or the end."""
+    depth = 0
     for position, character in enumerate(text):
         depth += (character in "[{(") - (character in ")}]")
         if character == "," and depth == 0:
-            parts.append(text[start:position])
-            start = position + 1
-    parts.append(text[start:])
-    return [part for part in parts if part.strip()]
-
-
-def _parse_value(text: str) -> Any:
-    lowered = text.lower()
-    if lowered in ("yes", "true", "no", "false"):
-        return lowered in ("yes", "true")
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
+            return position
+    return len(text)
 
 
 def _format_value(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
+    if isinstance(value, str) and _take_value(value) == (value, ""):
+        return value
+    return json.dumps(value, separators=(",", ":"))

@@ -17,6 +17,9 @@ from typing import IO, Any
 
 from firesteel.errors import StorageError
 
+_OBJECT_STORES = frozenset(("s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oss", "oci", "hf"))
+"""Protocols of fsspec's drivers for stores that show a file only when it is complete."""
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -264,8 +267,8 @@ def _replacing_local(path: str) -> Iterator[IO[bytes]]:
 @contextlib.contextmanager
 def _replacing_remote(filesystem: Any, path: str) -> Iterator[IO[bytes]]:
     # Object stores show a file only when its upload is complete, and a move there is a copy: write in place.
-    # File systems with a cheap rename (hdfs) show the growing file: write aside and move.
-    renames = "hdfs" in _protocols(filesystem) or "webhdfs" in _protocols(filesystem)
+    # Other file systems (hdfs, smb, memory) show the growing file and rename cheaply: write aside and move.
+    renames = _OBJECT_STORES.isdisjoint(_protocols(filesystem))
     target = f"{path}.tmp-{os.urandom(4).hex()}" if renames else path
     filesystem.makedirs(path.rpartition("/")[0], exist_ok=True)
     file = filesystem.open(target, "wb")

@@ -66,10 +66,7 @@ def probe(data: bytes) -> tuple[int, int, int]:
     """
     try:
         with _opened(data) as image:
-            size = image.size[::-1]
-            if _exif_transposes(image):
-                size = size[::-1]
-            return (*size, 1 if _is_grey(image.mode) else 3)
+            return _announced(image)
     except FormatError:
         raise
     except Exception as error:
@@ -131,25 +128,27 @@ def _decode_jpeg(data: bytes, spec: ImageSpec) -> tuple[Image.Image, tuple[int, 
 def _decode_any(data: bytes, spec: ImageSpec) -> tuple[Image.Image, tuple[int, int, int]]:
     with _opened(data) as opened:
         _refuse_giants(opened.height, opened.width)
+        original = _announced(opened)  # before the draft mode, which changes size and mode
         mode = "L" if spec.channels == 1 else "RGB"
         if opened.format == "JPEG":
             opened.draft(mode, (spec.width, spec.height))
         image: Image.Image = ImageOps.exif_transpose(opened)
         image.load()
-        grey = _is_grey(opened.mode)
         if image.mode.startswith("I;16") or image.mode == "I":
             # 16-bit grey: Pillow would clip at 255 instead of scaling.
             image = Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).clip(0, 255).astype(np.uint8))
         elif "transparency" in image.info or image.mode in ("RGBA", "LA", "PA", "RGBa", "La"):
             image = _on_white(image.convert("RGBA"))
-        original = (image.height, image.width, 1 if grey else 3)
         return image.convert(mode), original
 
 
 def _opened(data: bytes) -> Image.Image:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # damaged EXIF, odd palettes: what matters raises when the pixels are read
-        return Image.open(io.BytesIO(data))
+        image = Image.open(io.BytesIO(data))
+    if image.format == "EPS":
+        raise FormatError("PostScript is not read: it is a program, which Pillow would let Ghostscript run")
+    return image
 
 
 def _on_white(image: Image.Image) -> Image.Image:
@@ -161,8 +160,11 @@ def _is_grey(mode: str) -> bool:
     return mode in ("1", "L", "LA", "La", "I", "F") or mode.startswith("I;16")
 
 
-def _exif_transposes(image: Image.Image) -> bool:
-    return bool(image.getexif().get(0x0112, 1) in (5, 6, 7, 8))
+def _announced(image: Image.Image) -> tuple[int, int, int]:
+    """(height, width, channels) as the header says, turned as the camera says."""
+    turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+    height, width = image.size if turned else image.size[::-1]
+    return height, width, 1 if _is_grey(image.mode) else 3
 
 
 def _jpeg_may_be_turned(data: bytes) -> bool:
@@ -178,7 +180,7 @@ def _jpeg_may_be_turned(data: bytes) -> bool:
 
 def _refuse_giants(height: int, width: int) -> None:
     if height * width > MAX_PIXELS:
-        raise FormatError(f"{width}x{height} pixels announced; more than {MAX_PIXELS} are refused")
+        raise FormatError(f"giant picture: {width}x{height} pixels announced, more than {MAX_PIXELS} are refused")
 
 
 def _not_a_picture(data: bytes, error: Exception) -> FormatError:

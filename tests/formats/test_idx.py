@@ -149,18 +149,23 @@ def test_the_message_of_a_cut_file_names_the_rows():
         read_all(data, 50, 100)
 
 
-@given(at=st.integers(0, 10**6), flip=st.integers(1, 255))
-def test_a_damaged_gzip_file_never_gives_wrong_values(at, flip):
-    """A flipped byte anywhere in a gzip file raises FormatError, or is one that does not matter to the values."""
+@pytest.mark.parametrize("flip", [1, 16, 255])
+def test_a_damaged_gzip_file_never_gives_wrong_values(flip):
+    """A flipped byte, wherever it is in a gzip file, raises FormatError, or is one that does not matter."""
     array = np.random.default_rng(0).integers(0, 3, (50, 6, 6)).astype(np.uint8)
-    data = bytearray(gzip.compress(idx_bytes(array)))
-    data[at % len(data)] ^= flip
+    sound = gzip.compress(idx_bytes(array))
 
-    try:
-        rows = read_all(bytes(data))
-    except FormatError:
-        return
-    np.testing.assert_array_equal(rows, array)
+    found = 0
+    for position in range(len(sound)):
+        damaged = bytearray(sound)
+        damaged[position] ^= flip
+        try:
+            rows = read_all(bytes(damaged))
+        except FormatError:
+            found += 1
+        else:
+            np.testing.assert_array_equal(rows, array)
+    assert found > len(sound) - 10  # the rest is the time stamp and the like in the header of gzip
 
 
 def test_a_file_longer_than_its_header_says_is_damaged():
