@@ -369,26 +369,20 @@ def _train(job: TrainJob, model: Any, directory: Any, runtime: Runtime, rows: in
     return result
 
 
-def _naming_the_lost(error: WorkerFailed, run: Place, patience_s: float = 3.0) -> WorkerFailed:
-    """Spark says that a worker is gone, not which: it is the one that the event log hears nothing more of."""
-    if error.rank is not None:
-        return error
+def _naming_the_lost(error: WorkerFailed, run: Place) -> WorkerFailed:
+    """Add to Spark's word that a worker is gone what the event log knows of it: its host and how far it came."""
     from firesteel.monitoring.events import read_events
     from firesteel.monitoring.state import RunState
 
-    deadline = time.monotonic() + patience_s
-    while True:
-        silent = RunState().add(read_events(run)).silent_workers()
-        if len(silent) <= 1 or time.monotonic() > deadline:
-            break
-        time.sleep(0.1)  # the others are about to say that they lost a peer
-    if len(silent) != 1:
+    state = RunState().add(read_events(run))
+    silent = state.silent_workers()
+    rank = error.rank if error.rank is not None else silent[0].rank if len(silent) == 1 else None
+    found = f"{'a worker' if error.rank is None else f'worker {rank}'} was lost"
+    if rank not in state.by_rank or not str(error).startswith(found):
         return error
-    lost = silent[0]
-    message = str(error).replace(
-        "a worker was lost", f"worker {lost.rank} on {lost.host} was lost (last heard of at step {lost.step})"
-    )
-    return WorkerFailed(message, rank=lost.rank, worker_traceback=error.worker_traceback)
+    lost = state.by_rank[rank]
+    named = f"worker {rank} of {state.workers} on {lost.host} was lost (last heard of at step {lost.step})"
+    return WorkerFailed(str(error).replace(found, named), rank=rank, worker_traceback=error.worker_traceback)
 
 
 def _try_model(model: Any, job: TrainJob) -> Any:

@@ -168,6 +168,8 @@ def exception_of(report: Report, workers: int) -> FiresteelError:
         kind = getattr(errors, report.error or "", None)
         if isinstance(kind, type) and issubclass(kind, FiresteelError):
             return kind(report.message)
+    if report.error == "WorkerFailed":  # a worker speaking of another one
+        return WorkerFailed(report.message, worker_traceback=report.traceback)
     where = f"worker {report.rank} of {workers} on {report.host}"
     if report.error == "WorkerLost":
         return WorkerFailed(f"{where} {report.message}", rank=report.rank)

@@ -48,8 +48,11 @@ def parse_spec(text: str | Spec) -> Spec:
     if isinstance(text, Spec):
         return text
     name, options_text = text.strip(), ""
-    head, colon, key = name.partition("=")[0].rpartition(":")  # values may hold colons and equals signs
-    if colon and len(head + colon + key) < len(name):
+    before, equals, _ = name.partition(
+        "="
+    )  # a value may hold colons and equals signs, what stands before may hold colons only
+    head, colon, _ = before.rpartition(":")
+    if equals and colon:
         name, options_text = head.strip(), name[len(head) + 1 :]
     if not name or name.endswith(":"):
         raise ConfigError(f"expected NAME or NAME:key=value,key=value, got {text!r}.")

@@ -94,7 +94,7 @@ class Place:
     def files(self) -> Iterator[Entry]:
         """Every file below this folder, or this file alone (then with an empty path); sorted by path.
 
-        Links to folders are followed once; hidden files are included.
+        A folder that several links lead to is listed once, under the first name; hidden files are included.
         """
         yield from sorted(self._walk(), key=lambda entry: entry.path)
 
@@ -234,7 +234,7 @@ def _walk_local(root: str, prefix: str, seen: set[tuple[int, int]]) -> Iterator[
     if (status.st_dev, status.st_ino) in seen:  # a link that leads back
         return
     seen.add((status.st_dev, status.st_ino))
-    for item in os.scandir(root):
+    for item in sorted(os.scandir(root), key=lambda item: item.name):
         relative = f"{prefix}{item.name}"
         if item.is_dir():
             yield from _walk_local(item.path, f"{relative}/", seen)

@@ -129,6 +129,17 @@ def test_links_are_followed_once(tmp_path):
     assert listing(Place.of(tmp_path / "root")) == [("dangling", 0), ("linked/x", 1)]
 
 
+def test_a_folder_is_listed_once_under_its_first_name(tmp_path):
+    """Of several links to one folder, the first by name counts, whatever order the disk gives them in."""
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / "x").write_bytes(b"1")
+    (tmp_path / "root").mkdir()
+    for name in ("d", "a", "c", "b"):
+        (tmp_path / "root" / name).symlink_to(tmp_path / "real")
+
+    assert listing(Place.of(tmp_path / "root")) == [("a/x", 1)]
+
+
 def test_listing_what_is_not_there_is_a_storage_error(tmp_path):
     """The message names the place and the reason."""
     with pytest.raises(StorageError, match=f"cannot list {tmp_path}/nothing: No such file or directory"):

@@ -7,13 +7,14 @@ Spark data source, and ``prepare`` reads it in Spark tasks or local processes.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import re
 import unicodedata
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import IO, Any
 
 import pyarrow as pa
 
@@ -201,17 +202,17 @@ class ImageFolderSource(Source):
         yield from self.read(self.files[::step][:count])
 
     def _row(self, entry: Entry, with_data: bool) -> Row:
-        parts = entry.path.split("/")
+        row_id, parts = _printable(entry.path), entry.path.split("/")
         split = SPLIT_NAMES[parts.pop(0).lower()] if self.own_split and len(parts) > 1 else None
         if len(parts) < 2:
-            return Row(entry.path, b"", split=split, problem="not in a class folder")
+            return Row(row_id, b"", split=split, problem="not in a class folder")
         label = _class_name(parts[0])
         if not with_data:
-            return Row(entry.path, b"", label, split)
+            return Row(row_id, b"", label, split)
         try:
-            return Row(entry.path, (self.place / entry.path).read_bytes(), label, split)
+            return Row(row_id, (self.place / entry.path).read_bytes(), label, split)
         except StorageError as error:
-            return Row(entry.path, b"", label, split, problem=str(error))
+            return Row(row_id, b"", label, split, problem=_printable(f"cannot be read: {error}"))
 
 
 # -- BSON dumps -----------------------------------------------------------------------------------------------------
@@ -240,7 +241,7 @@ class BsonSource(Source):
         """Look at the file.
 
         Raises:
-            DataError: if it is missing, empty, or does not begin with a BSON record.
+            DataError: if it is missing or empty.
         """
         if not place.exists() or place.is_dir():
             raise DataError(f"{place} is not a file. Expected a BSON dump.")
@@ -342,12 +343,15 @@ class IdxSource(Source):
             DataError: if there is no pair, or the two files of a pair do not agree.
         """
         folder, wanted = (place, None) if place.is_dir() else (_parent(place), place.name)
-        entries = {entry.path: entry for entry in folder.files() if "/" not in entry.path}
+        listed = (entry for entry in folder.files() if "/" not in entry.path and not _is_hidden(entry.path))
+        entries = {entry.path: entry for entry in listed}
         found = []
         for name in entries:
             match = re.fullmatch(r"(.*?)[-_.]?images([-_.]idx\d)?([-_.].*)?", name)
             if match is None or (wanted is not None and name != wanted):
                 continue
+            if wanted is None and name.endswith(".gz") and name[:-3] in entries:
+                continue  # the same file lies there uncompressed, as torchvision leaves it
             stem = match.group(1)
             labels = [other for other in entries if re.fullmatch(re.escape(stem) + r"[-_.]?labels([-_.].*)?", other)]
             if not labels:
@@ -400,8 +404,7 @@ class IdxSource(Source):
                 Row(f"{stem}{start + i:0{width}d}", b"", name, pair.split) for i, name in enumerate(names)
             )
             return
-        with (self.place / pair.images).open() as file, idx.opened(file) as stream:
-            header = idx.read_header(stream)
+        with _idx_stream(self.place / pair.images) as (stream, header):
             blocks = idx.read_rows(stream, header, start=start, stop=stop)
             arrays = (array for block in blocks for array in block)
             yield from _batches(
@@ -414,19 +417,25 @@ class IdxSource(Source):
         return sum(pair.rows for pair in self.pairs)
 
     def _labels(self, pair: IdxPair, start: int, stop: int) -> list[str]:
-        with (self.place / pair.labels).open() as file, idx.opened(file) as stream:
-            header = idx.read_header(stream)
+        with _idx_stream(self.place / pair.labels) as (stream, header):
             return [str(value) for block in idx.read_rows(stream, header, start=start, stop=stop) for value in block]
+
+
+@contextlib.contextmanager
+def _idx_stream(place: Place) -> Iterator[tuple[IO[bytes], idx.Header]]:
+    """The plain stream of an idx file, behind its header; what is wrong with the file is said with its name."""
+    try:
+        with place.open() as file, idx.opened(file) as stream:
+            yield stream, idx.read_header(stream)
+    except FormatError as error:
+        raise FormatError(f"{place}: {error}") from error
 
 
 def _open_pair(folder: Place, images_name: str, labels_name: str, split: str | None) -> tuple[IdxPair, ArraySpec]:
     headers = []
     for name in (images_name, labels_name):
-        with (folder / name).open() as file, idx.opened(file) as stream:
-            try:
-                headers.append(idx.read_header(stream))
-            except FormatError as error:
-                raise FormatError(f"{folder / name}: {error}") from error
+        with _idx_stream(folder / name) as (_, header):
+            headers.append(header)
     arrays, labels = headers
     if len(labels.shape) != 1 or arrays.rows != labels.rows:
         raise DataError(
@@ -434,6 +443,8 @@ def _open_pair(folder: Place, images_name: str, labels_name: str, split: str | N
             "They must hold one label a row. Are they of the same set?"
         )
     shape = arrays.shape[1:]
+    if not shape or not arrays.row_bytes:
+        raise DataError(f"{images_name} holds rows of shape {shape}. Expected arrays of at least one value a row.")
     if len(shape) == 2:
         shape = (1, *shape)  # grey pictures: (channels, height, width)
     return IdxPair(images_name, labels_name, split, arrays.rows), ArraySpec(arrays.dtype.name, shape)
@@ -526,7 +537,12 @@ def _is_hidden(name: str) -> bool:
 
 def _class_name(folder: str) -> str:
     # macOS stores accents as separate characters; the same class from two machines must be one class.
-    return unicodedata.normalize("NFC", folder)
+    return unicodedata.normalize("NFC", _printable(folder))
+
+
+def _printable(name: str) -> str:
+    """A file's name as text: bytes that are not UTF-8, which Python keeps as lone surrogates, are written as \\xe9."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def _parent(place: Place) -> Place:

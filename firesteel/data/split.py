@@ -19,13 +19,17 @@ KEY_BITS = 60
 """A key is the first 15 hexadecimal digits of an MD5 sum, so that Spark SQL computes the same number."""
 
 
+_TAKEN = ("quarantine",)
+"""Folders of a dataset that are no splits."""
+
+
 def split_key(seed: int, group: str) -> int:
     """The key of a group: 0 <= key < 2**60, uniform."""
     return int(hashlib.md5(f"{seed}:{group}".encode(), usedforsecurity=False).hexdigest()[:15], 16)
 
 
 def parse_fractions(text: str | Mapping[str, float]) -> dict[str, float]:
-    """Read ``train=0.8,test=0.2``.
+    """Read ``train=0.8,test=0.2``; ``train`` comes first in the result, the others in the order given.
 
     Raises:
         ConfigError: if a fraction is not in (0, 1], they do not add up to 1, or there is no ``train``.
@@ -36,9 +40,9 @@ def parse_fractions(text: str | Mapping[str, float]) -> dict[str, float]:
         name = name.strip()
         try:
             fractions[name] = float(value)
-        except ValueError:
+        except (TypeError, ValueError):
             raise ConfigError(f"split must look like train=0.8,test=0.2, got {text!r}.") from None
-        if not name.isidentifier() or not 0 < fractions[name] <= 1:
+        if not name.isidentifier() or name in _TAKEN or not 0 < fractions[name] <= 1:
             raise ConfigError(
                 f"split {name!r} must have a plain name and a fraction above 0 and at most 1, got {value}."
             )
@@ -46,7 +50,7 @@ def parse_fractions(text: str | Mapping[str, float]) -> dict[str, float]:
         raise ConfigError(f"split needs a part named train, got {text!r}. Example: train=0.8,test=0.2")
     if abs(sum(fractions.values()) - 1) > 1e-6:
         raise ConfigError(f"the fractions of a split must add up to 1, got {sum(fractions.values()):g} in {text!r}.")
-    return fractions
+    return {"train": fractions.pop("train"), **fractions}
 
 
 def split_counts(rows: int, fractions: Sequence[float]) -> list[int]:

@@ -108,6 +108,14 @@ class EventReader:
                     continue
 
 
+def events_of(run: Place, worker: int) -> bool:
+    """True if this worker has written events of this run."""
+    folder = run / EVENTS_FOLDER
+    if folder.is_local:
+        return (folder / f"worker-{worker:05d}.jsonl").exists()
+    return folder.exists() and any(entry.path.startswith(f"worker-{worker:05d}.") for entry in folder.files())
+
+
 def read_events(run: Place) -> list[dict[str, Any]]:
     """All events of a run."""
     return EventReader(run).new()

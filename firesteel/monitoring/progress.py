@@ -149,7 +149,7 @@ def watching_preparation(console: Console, total_rows: int | None) -> Callable[[
             left = f"  left {duration((total_rows - rows) / rate)}" if total_rows and rate > 0 else ""
             return f"prepared {rows:,}{of} rows  {rate:,.0f} rows/s{left}"
 
-        return following(console, lambda: Text(line()), line)
+        return following(console, lambda: Text(line()), lambda: line() if rows_read_so_far(dataset) else None)
 
     return watch
 

@@ -116,11 +116,14 @@ def explain(error: Exception, workers: int | None) -> FiresteelError:
 
 
 def _lost(text: str) -> WorkerFailed:
-    """A worker or an executor that ended without a word. Spark's message does not say which."""
+    """A worker or an executor that ended without a word. Workers that only lost a peer end well: they report it."""
+    task = re.search(r"barrier task \w+\(\d+, (\d+)\) finished unsuccessfully", text)
+    rank = int(task.group(1)) if task else None
     what = "its Python process ended" if "Python worker exited" in text else "its executor was lost"
     return WorkerFailed(
-        f"a worker was lost: {what} without a report.\n"
+        f"{'a worker' if rank is None else f'worker {rank}'} was lost: {what} without a report.\n"
         "It was killed, perhaps for memory, or its machine is gone. The others were ended. --debug shows all.",
+        rank=rank,
         worker_traceback=text,
     )
 

@@ -16,10 +16,10 @@ from firesteel.data.cache import Rows, available_memory_bytes, load_rows
 from firesteel.data.loader import Loader, Normalizer
 from firesteel.data.manifest import Dataset
 from firesteel.data.order import Order
-from firesteel.errors import DatasetError
+from firesteel.errors import DatasetError, WorkerFailed
 from firesteel.models import ModelSource, build_model, count_parameters
 from firesteel.models.description import ModelDescription, normalization_for, save_model
-from firesteel.monitoring.events import EventWriter
+from firesteel.monitoring.events import EventWriter, events_of
 from firesteel.specs import Spec
 from firesteel.storage import Place
 from firesteel.sync import make_sync
@@ -51,6 +51,12 @@ def train_worker(payload: TrainPayload, world: World, meeting: Meeting | None) -
     """
     job = payload.job
     world = world.on_device(job.device)
+    if events_of(Place.of(payload.run), world.rank):
+        # Sessions that are not ours let Spark repeat a stage whose task was lost: from the beginning, without a word.
+        raise WorkerFailed(
+            "a worker was lost, and Spark began the stage again; Firesteel does not train twice over it.\n"
+            "Set spark.stage.maxConsecutiveAttempts=1 to be told sooner."
+        )
     with ExitStack() as stack:
         events = stack.enter_context(EventWriter(Place.of(payload.run), world.rank))
         stack.enter_context(using_threads(job.threads or world.default_threads))

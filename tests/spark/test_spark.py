@@ -68,7 +68,7 @@ def test_a_failing_rank_is_named_on_the_driver(sync: str, spark: Any, dataset: P
 
 
 def test_a_killed_python_worker_is_named_and_the_session_lives_on(spark: Any, dataset: Path, tmp_path: Path) -> None:
-    with pytest.raises(WorkerFailed, match=r"worker 1 on .* was lost"):
+    with pytest.raises(WorkerFailed, match=r"worker 1 of 2 on .* was lost"):
         firesteel.train(
             dataset, tmp_path / "run", model="tests.networks:Misbehaving:what=kill", workers=2, spark=spark, epochs=5,
             batch_size=4, threads=1,
@@ -260,6 +260,30 @@ def test_local_cluster_gives_the_same_weights_and_names_a_killed_worker(
     assert "named 1" in done.stdout, done.stderr[-3000:]
     firesteel.train(dataset, tmp_path / "local", engine="local", workers=2, sync="average:every=2", **SMALL)
     assert weights(tmp_path / "cluster") == weights(tmp_path / "local")
+
+
+def test_a_stage_that_spark_repeats_is_not_trained_twice(dataset: Path, tmp_path: Path) -> None:
+    """A cluster session of the user's own lets Spark begin a failed stage again; the run fails all the same, once."""
+    script = tmp_path / "own_session.py"
+    script.write_text(
+        textwrap.dedent(f"""
+            from pyspark.sql import SparkSession
+            import firesteel
+            from firesteel.errors import WorkerFailed
+            spark = SparkSession.builder.master("local-cluster[2,1,1024]").config("spark.ui.enabled", "false").getOrCreate()
+            try:
+                firesteel.train({str(dataset)!r}, {str(tmp_path / "run")!r}, epochs=3, spark=spark, workers=2,
+                                model="tests.networks:Misbehaving:what=kill", batch_size=4, threads=1)
+            except WorkerFailed as error:
+                print("named", error.rank, str(error).splitlines()[0])
+        """)
+    )
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, cwd=root, timeout=200, env=_with_path(root)
+    )
+    assert "named 1 worker 1 of 2 on" in done.stdout, done.stderr[-3000:]
+    assert not (tmp_path / "run" / "model").exists()
 
 
 def _with_path(root: Path) -> dict[str, str]:
