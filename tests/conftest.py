@@ -12,7 +12,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import settings
 from PIL import Image
+
+# Times vary with what else the machine does; pytest-timeout ends what hangs.
+settings.register_profile("firesteel", deadline=None)
+settings.load_profile("firesteel")
 
 DATA = Path(os.environ.get("FIRESTEEL_TEST_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 """Real data sets; tests that need them are skipped where they are missing."""

@@ -272,7 +272,7 @@ def watch(
     debug: Debug = False,
 ) -> None:
     """Show a run live, also one that another terminal or another machine drives."""
-    with answering(debug):
+    with answering(debug, stopped="Stopped watching; the run goes on."):
         from firesteel.cli.report import run_state_as_json
         from firesteel.monitoring.events import EventReader
         from firesteel.monitoring.progress import watch_run

@@ -51,7 +51,9 @@ def _finite(value: Any) -> Any:
 
 
 @contextlib.contextmanager
-def answering(debug: bool) -> Iterator[None]:
+def answering(
+    debug: bool, *, stopped: str = "Stopped. Nothing half-written is left that looks whole."
+) -> Iterator[None]:
     """Turn exceptions into one to four lines and an exit status: 1 failed, 2 wrong use, 130 Ctrl-C, 143 SIGTERM."""
     stop = _StopSignals(debug)
     try:
@@ -59,7 +61,7 @@ def answering(debug: bool) -> Iterator[None]:
             yield
     except BaseException as error:
         if stop.number is not None:  # whatever the interrupted call made of it
-            note("Stopped. Nothing half-written is left that looks whole.")
+            note(stopped)
             sys.stdout.flush()
             sys.exit(128 + stop.number)
         _answer(error, debug)

@@ -109,7 +109,8 @@ class Order:
             each = self.lanes // world_size
             return range(rank * each, (rank + 1) * each)
         needed = {int(lane) for step in range(self.steps_per_epoch) for lane in self._share(step, rank, world_size)[0]}
-        return range(min(needed), max(needed) + 1)
+        # A worker that never gets a row still needs one in memory, to stand in at its empty steps.
+        return range(min(needed, default=0), max(needed, default=0) + 1)
 
     def batch(self, permutations: dict[int, np.ndarray], step: int, rank: int, world_size: int) -> np.ndarray:
         """Positions of this worker's rows at one step.
@@ -122,7 +123,8 @@ class Order:
             int64 of shape (rows,): positions in the worker's memory, where its lanes lie one behind the other.
         """
         lanes, starts, stops = self._share(step, rank, world_size)
-        return np.concatenate([permutations[lane][start:stop] for lane, start, stop in zip(lanes, starts, stops)])
+        parts = [permutations[lane][start:stop] for lane, start, stop in zip(lanes, starts, stops)]
+        return np.concatenate(parts) if parts else np.zeros(0, dtype=np.int64)
 
     def rows_at(self, step: int, rank: int, world_size: int) -> int:
         """Rows of this worker at one step."""

@@ -21,6 +21,7 @@ from firesteel.storage import Place
 
 _REFRESH_SECONDS = 0.25
 _PLAIN_SECONDS = 5.0
+_SILENT_SECONDS = 15.0
 
 
 def duration(seconds: float | None) -> str:
@@ -38,8 +39,8 @@ def status_line(state: RunState) -> str:
         return f"{state.status}: waiting for the workers"
     score = f"{state.score:.4f}" if state.score is not None else "--"
     return (
-        f"epoch {min(state.epoch + 1, state.epochs)}/{state.epochs}  step {state.step}/{state.total_steps}"
-        f"  score {score}  {state.rows_per_second:,.0f} rows/s  left {duration(state.seconds_left)}"
+        f"epoch {min(state.epoch + 1, state.epochs)}/{state.epochs} step {state.step}/{state.total_steps}"
+        f" score {score} {state.rows_per_second:,.0f} rows/s left {duration(state.seconds_left)}"
     )
 
 
@@ -50,7 +51,7 @@ def run_view(state: RunState, *, details: bool) -> RenderableType:
         state: of the run.
         details: also a table of the workers and the scores of the epochs.
     """
-    bar = ProgressBar(total=max(1, state.total_steps), completed=state.step, width=28, pulse=not state.total_steps)
+    bar = ProgressBar(total=max(1, state.total_steps), completed=state.step, width=14, pulse=not state.total_steps)
     line = Table.grid(padding=(0, 1))
     line.add_row(bar, Text(status_line(state)))
     if not details:
@@ -66,19 +67,24 @@ def run_view(state: RunState, *, details: bool) -> RenderableType:
 
 
 def _workers_table(state: RunState) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 2))
-    for name in ("worker", "host", "device", "status"):
-        table.add_column(name)
-    for name in ("epoch", "step", "score", "rows/s", "data", "compute", "sync", "seen"):
-        table.add_column(name, justify="right")
+    table = Table(box=None, pad_edge=False, padding=(0, 1))
+    table.add_column("worker")
+    table.add_column("host", no_wrap=True, max_width=24)
+    for name in ("device", "status"):
+        table.add_column(name, no_wrap=True)
+    for name in ("step", "score", "rows/s", "data", "sync"):
+        table.add_column(name, justify="right", no_wrap=True)
     for rank, worker in sorted(state.by_rank.items()):
         total = sum(worker.parts.values()) or 1.0
-        shares = [f"{100 * worker.parts.get(part, 0.0) / total:.0f} %" for part in ("data_s", "compute_s", "sync_s")]
-        seen = f"{max(0.0, time.time() - worker.seen):.0f} s ago"
+        data, sync = (f"{100 * worker.parts.get(part, 0.0) / total:.0f} %" for part in ("data_s", "sync_s"))
+        silent = time.time() - worker.seen
+        status = (
+            f"silent {duration(silent)}" if worker.status == "training" and silent > _SILENT_SECONDS else worker.status
+        )
         score = "--" if worker.score is None else f"{worker.score:.4f}"
         table.add_row(
-            str(rank), worker.host, worker.device, worker.status, str(worker.epoch + 1), str(worker.step), score,
-            f"{worker.rows_per_second:,.0f}", *shares, seen if worker.status == "training" else "",
+            str(rank), worker.host, worker.device, status, str(worker.step), score, f"{worker.rows_per_second:,.0f}",
+            data, sync,
         )  # fmt: skip
     return table
 

@@ -13,19 +13,19 @@ from hypothesis import strategies as st
 from firesteel.data.order import Order, Slice, lane_slices
 from firesteel.errors import ConfigError
 
-SHARDS = [(7,), (16,), (5, 5, 5), (1, 1, 1, 1, 1, 1, 1), (13, 1, 8), (0, 9, 0), (100, 3), (2, 31, 17, 4)]
+SHARDS = [(7,), (16,), (5, 5, 5), (1, 1, 1, 1, 1, 1, 1), (13, 1, 8), (0, 9, 0), (40, 3), (2, 31, 17, 4)]
 LANES = [1, 2, 3, 4, 7]
 WORLDS = [1, 2, 3, 4, 5]
-BATCHES = [1, 2, 3, 8, 50]
+BATCHES = [1, 3, 8, 50]
 
 grid = pytest.mark.parametrize(
-    ("shards", "lanes", "world_size"),
-    [case for case in product(SHARDS, LANES, WORLDS) if sum(case[0]) >= case[1]],
+    ("shards", "lanes"), [case for case in product(SHARDS, LANES) if sum(case[0]) >= case[1]], ids=str
 )
 
 
-def orders(shards: tuple[int, ...], lanes: int) -> list[Order]:
-    return [Order(shards, lanes, lanes * batch, seed=3) for batch in BATCHES]
+def jobs(shards: tuple[int, ...], lanes: int) -> list[tuple[Order, int]]:
+    """Orders of all batch sizes, each with all world sizes."""
+    return [(Order(shards, lanes, lanes * batch, seed=3), world_size) for batch in BATCHES for world_size in WORLDS]
 
 
 def rows_in_memory(order: Order, rank: int, world_size: int) -> list[tuple[int, int]]:
@@ -78,9 +78,9 @@ def test_a_lane_is_a_slice_of_every_shard():
 
 
 @grid
-def test_every_row_is_read_exactly_once_an_epoch(shards, lanes, world_size):
+def test_every_row_is_read_exactly_once_an_epoch(shards, lanes):
     """Over all workers and steps of an epoch each row comes once, whatever shards, lanes, workers and batch size."""
-    for order in orders(shards, lanes):
+    for order, world_size in jobs(shards, lanes):
         read = Counter()
         for rank in range(world_size):
             steps = batches_of(order, 1, rank, world_size)
@@ -90,9 +90,9 @@ def test_every_row_is_read_exactly_once_an_epoch(shards, lanes, world_size):
 
 
 @grid
-def test_batches_are_even_and_announced(shards, lanes, world_size):
+def test_batches_are_even_and_announced(shards, lanes):
     """A worker's rows are those that rows_at says; they add up to global_rows_at, which never exceeds the batch size."""
-    for order in orders(shards, lanes):
+    for order, world_size in jobs(shards, lanes):
         read = [batches_of(order, 0, rank, world_size) for rank in range(world_size)]
         for step in range(order.steps_per_epoch):
             sizes = [len(of_rank[step]) for of_rank in read]
@@ -105,9 +105,9 @@ def test_batches_are_even_and_announced(shards, lanes, world_size):
 
 
 @grid
-def test_batches_differ_by_one_row_a_lane_over_the_epoch(shards, lanes, world_size):
+def test_batches_differ_by_one_row_a_lane_over_the_epoch(shards, lanes):
     """No step of an epoch is much smaller than another: there is no short last batch."""
-    for order in orders(shards, lanes):
+    for order, world_size in jobs(shards, lanes):
         totals = [order.global_rows_at(step) for step in range(order.steps_per_epoch)]
         assert max(totals) - min(totals) <= lanes
         assert sum(totals) == order.rows
@@ -117,11 +117,10 @@ def test_batches_differ_by_one_row_a_lane_over_the_epoch(shards, lanes, world_si
                 assert max(own) - min(own) <= 1
 
 
-@pytest.mark.parametrize("shards", SHARDS)
-@pytest.mark.parametrize("lanes", LANES)
+@grid
 def test_the_steps_are_as_few_as_the_batch_size_allows(shards, lanes):
     """The number of steps is the rows of the largest lane over the rows a lane gives to a batch, rounded up."""
-    for order in orders(shards, lanes) if sum(shards) >= lanes else []:
+    for order, _ in jobs(shards, lanes):
         most = -(-sum(shards) // lanes)
         assert order.steps_per_epoch == -(-most // (order.global_batch_size // lanes))
 
@@ -153,15 +152,16 @@ def test_one_worker_reads_the_rows_of_all_in_their_order():
 
 
 @grid
-def test_a_worker_holds_only_the_lanes_it_reads(shards, lanes, world_size):
+def test_a_worker_holds_only_the_lanes_it_reads(shards, lanes):
     """Its lanes are a run within all lanes; with as many lanes as workers, its own one alone."""
-    for order in orders(shards, lanes):
+    for order, world_size in jobs(shards, lanes):
         for rank in range(world_size):
             held = order.lanes_of(rank, world_size)
-            assert 0 <= held.start <= held.stop <= lanes
-            assert len(held) == lanes // world_size or lanes % world_size
+            permutations = order.permutations(0, rank, world_size)
+            assert 0 <= held.start < held.stop <= lanes  # one at least: a row must stand in at empty steps
+            assert lanes % world_size or len(held) == lanes // world_size
             for step in range(order.steps_per_epoch):
-                positions = order.batch(order.permutations(0, rank, world_size), step, rank, world_size)
+                positions = order.batch(permutations, step, rank, world_size)
                 assert positions.dtype == np.int64
                 assert len(set(positions.tolist())) == len(positions)
 
