@@ -96,15 +96,15 @@ def _allocate(shape: tuple[int, ...], dtype: str, *, in_memory: bool, scratch: s
     if in_memory or 0 in shape:
         return np.empty(shape, dtype=dtype)
     size = math.prod(shape) * np.dtype(dtype).itemsize
-    with tempfile.TemporaryFile(prefix="firesteel-rows-", dir=scratch) as file:
-        try:
+    try:
+        with tempfile.TemporaryFile(prefix="firesteel-rows-", dir=scratch) as file:
             # Reserve the blocks now: a full disk found later, by a write to the mapping, kills the process by a signal.
             os.posix_fallocate(file.fileno(), 0, size)
-        except OSError as error:
-            raise storage_error(
-                f"cannot keep {size / 1e9:.1f} GB of rows in scratch folder {scratch or tempfile.gettempdir()}", error
-            ) from error
-        return np.memmap(file, dtype=dtype, mode="r+", shape=shape)
+            return np.memmap(file, dtype=dtype, mode="r+", shape=shape)
+    except OSError as error:
+        raise storage_error(
+            f"cannot keep {size / 1e9:.1f} GB of rows in scratch folder {scratch or tempfile.gettempdir()}", error
+        ) from error
 
 
 def _decode_into(target: np.ndarray, block: list[bytes], feature: Feature, pool: ThreadPoolExecutor) -> None:

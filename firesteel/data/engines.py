@@ -19,7 +19,7 @@ from firesteel.data.preparation import (
     index_partition,
     write_partition,
 )
-from firesteel.data.sources import BsonSource, Source
+from firesteel.data.sources import BsonSource, Row, Source
 from firesteel.launch import InProcess, Launcher
 from firesteel.world import Meeting, World
 
@@ -42,7 +42,7 @@ def partition_count(source: Source, plan: PreparePlan | None = None) -> int:
 
 def write_source_partition(plan: PreparePlan, source: Source, number: int, partition: Any) -> Report:
     """Read and write one partition of a source: the task of every engine that reads sources itself."""
-    return write_partition(plan, number, source.read(partition))
+    return write_partition(plan, number, source.rows_of(partition))
 
 
 def index_on_driver(source: Source, seed: int, fractions: Sequence[float] | None) -> ClassIndex:
@@ -54,10 +54,10 @@ def index_on_driver(source: Source, seed: int, fractions: Sequence[float] | None
 class _Share:
     """What one local process of a preparation does: every ``workers``-th partition."""
 
-    plan: PreparePlan | None
     source: Source
     partitions: list[Any]
     seed: int
+    plan: PreparePlan | None = None
 
 
 class SourceEngine(Engine):
@@ -72,22 +72,49 @@ class SourceEngine(Engine):
     def __init__(self, source: Source, launcher: Launcher | None = None, workers: int = 1):
         self._source, self._launcher, self._workers = source, launcher or InProcess(), workers
 
-    def sample(self, count: int) -> Iterator[pa.RecordBatch]:
+    def sample(self, count: int) -> Iterator[Row]:
         return self._source.sample(count)
 
     def index(self, seed: int, fractions: Sequence[float] | None) -> ClassIndex:
         if not isinstance(self._source, BsonSource):
             return index_on_driver(self._source, seed, fractions)
-        parts = (index_partition(self._source, part, seed) for part in self._source.partitions(_MIN_PARTITIONS))
-        return class_index(parts, fractions)
+        partitions = self._source.partitions(partition_count(self._source))
+        share = _Share(self._source, partitions, seed)
+        if self._source.size_bytes < _SOURCE_BYTES:  # sooner done than processes are started
+            parts = _index_share(share, World(), None)
+        else:
+            parts = self._run(_index_share, share)
+        return class_index((_index_batch(*part) for _, part in sorted(parts, key=_number)), fractions)
 
     def write(self, plan: PreparePlan) -> list[Report]:
         partitions = self._source.partitions(partition_count(self._source, plan))
-        share = _Share(plan, self._source, partitions, plan.seed)
-        workers = max(1, min(self._workers, len(partitions)))
-        results = self._launcher.run(_write_share, share, workers=workers, meet=False)
-        numbered = dict(pair for pairs in results for pair in pairs)
-        return [report_from_json(numbered[number]) for number in range(len(partitions))]
+        parts = self._run(_write_share, _Share(self._source, partitions, plan.seed, plan))
+        return [report_from_json(report) for _, report in sorted(parts, key=_number)]
+
+    def _run(self, function: Any, share: _Share) -> list[tuple[int, Any]]:
+        workers = max(1, min(self._workers, len(share.partitions)))
+        launcher = self._launcher if workers > 1 else InProcess()
+        return [part for parts in launcher.run(function, share, workers=workers, meet=False) for part in parts]
+
+
+def _number(part: tuple[int, Any]) -> int:
+    return part[0]
+
+
+def _index_share(share: _Share, world: World, meeting: Meeting | None) -> list[tuple[int, Any]]:
+    """(label names, label codes, keys) of each partition of this process, JSON-able."""
+    done = []
+    for number in range(world.rank, len(share.partitions), world.world_size):
+        batch = index_partition(share.source, share.partitions[number], share.seed)
+        labels = batch.column("label").dictionary_encode()
+        codes = labels.indices.to_pylist()
+        done.append((number, (labels.dictionary.to_pylist(), codes, batch.column("key").to_pylist())))
+    return done
+
+
+def _index_batch(names: list[str], codes: list[int], keys: list[int]) -> pa.RecordBatch:
+    labels = pa.DictionaryArray.from_arrays(pa.array(codes, pa.int32()), pa.array(names, pa.string()))
+    return pa.RecordBatch.from_arrays([labels, pa.array(keys, pa.int64())], names=["label", "key"])
 
 
 def _write_share(share: _Share, world: World, meeting: Meeting | None) -> list[tuple[int, dict[str, Any]]]:

@@ -27,7 +27,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from firesteel.data.manifest import Feature, Shard
 from firesteel.data.shards import ShardWriter, WrittenShard, write_quarantine
-from firesteel.data.sources import ArraySpec, Source
+from firesteel.data.sources import ArraySpec, Row, Source
 from firesteel.data.split import SplitRule, boundaries_of, parse_fractions, split_key
 from firesteel.data.statistics import ChannelSums
 from firesteel.errors import ConfigError, DataError, FormatError
@@ -184,13 +184,11 @@ class ClassIndex:
 
 def index_partition(source: Source, partition: Any, seed: int) -> pa.RecordBatch:
     """(label, key) of the usable rows of one partition, without their data."""
-    labels: list[str] = []
-    keys: list[int] = []
-    for batch in source.read(partition, with_data=False):
-        for label, group, problem in zip(*(batch.column(name).to_pylist() for name in ("label", "group", "problem"))):
-            if problem is None and label is not None:
-                labels.append(label)
-                keys.append(split_key(seed, group))
+    usable = [
+        row for row in source.rows_of(partition, with_data=False) if row.problem is None and row.label is not None
+    ]
+    labels = [row.label for row in usable]
+    keys = [split_key(seed, row.id if row.group is None else row.group) for row in usable]
     return pa.RecordBatch.from_arrays(
         [pa.array(labels, pa.string()), pa.array(keys, pa.int64())], names=["label", "key"]
     )
@@ -229,14 +227,14 @@ class Engine(ABC):
         """Go once over the source with its pictures and write all shards."""
 
     @abstractmethod
-    def sample(self, count: int) -> Iterator[pa.RecordBatch]:
+    def sample(self, count: int) -> Iterator[Row]:
         """A few rows, from which size and channels are guessed."""
 
 
 # -- the plan -------------------------------------------------------------------------------------------------------
 
 
-def guess_image(samples: Iterable[pa.RecordBatch], options: PrepareOptions) -> ImageSpec:
+def guess_image(samples: Iterable[Row], options: PrepareOptions) -> ImageSpec:
     """Size and channels of the dataset: as the options say, else as the sampled pictures agree.
 
     Raises:
@@ -247,12 +245,11 @@ def guess_image(samples: Iterable[pa.RecordBatch], options: PrepareOptions) -> I
         return ImageSpec(*options.size, options.channels)
     seen: list[tuple[int, int, int]] = []
     failures: list[str] = []
-    for batch in samples:
-        for data, problem in zip(batch.column("data").to_pylist(), batch.column("problem").to_pylist()):
-            try:
-                seen += [images.probe(data)] if problem is None else []
-            except FormatError as error:
-                failures.append(str(error))
+    for row in samples:
+        try:
+            seen += [images.probe(row.data)] if row.problem is None else []
+        except FormatError as error:
+            failures.append(str(error))
     if not seen:
         raise DataError(
             f"none of the first {max(1, len(failures))} records sampled is a picture"
@@ -305,18 +302,18 @@ def feature_of(image: ImageSpec | None, array: ArraySpec | None, encoding: Liter
 # -- the task -------------------------------------------------------------------------------------------------------
 
 
-def write_partition(plan: PreparePlan, number: int, batches: Iterable[pa.RecordBatch]) -> Report:
+def write_partition(plan: PreparePlan, number: int, rows: Iterable[Row]) -> Report:
     """Decode, resize, split and write the rows of one partition.
 
     Args:
         plan: the same in every task.
         number: of the partition; with the plan's seed it fixes the mixing.
-        batches: rows of :data:`firesteel.data.sources.SCHEMA`.
+        rows: of the partition, in an order that is the same each time.
 
     Returns:
         what was done. Files carry a random part in their names: those of an attempt that fails are in no report.
     """
-    return _PartitionWriter(plan, number).run(batches)
+    return _PartitionWriter(plan, number).run(rows)
 
 
 class _PartitionWriter:
@@ -339,25 +336,22 @@ class _PartitionWriter:
         }  # fmt: skip
         self._progress = _Progress(self._dataset, number)
 
-    def run(self, batches: Iterable[pa.RecordBatch]) -> Report:
-        for batch in batches:
-            columns = [batch.column(name).to_pylist() for name in ("id", "group", "label", "split", "data", "problem")]
-            for row_id, group, label, split, data, problem in zip(*columns):
-                self._report.read += 1
-                try:
-                    self._take(row_id, group, label, split, data, problem)
-                except FormatError as error:
-                    self._set_aside(row_id, str(error), data)
-            self._progress.say(self._report.read)
+    def run(self, rows: Iterable[Row]) -> Report:
+        for row in rows:
+            self._report.read += 1
+            try:
+                self._take(row)
+            except FormatError as error:
+                self._set_aside(row.id, str(error), row.data)
+            if self._report.read % 64 == 0:
+                self._progress.say(self._report.read)
         self._close()
         return self._report
 
-    def _take(
-        self, row_id: str, group: str, label: str | None, split: str | None, data: bytes, problem: str | None
-    ) -> None:
-        plan = self._plan
-        if problem is not None:
-            raise FormatError(problem)
+    def _take(self, row: Row) -> None:
+        plan, label, split = self._plan, row.label, row.split
+        if row.problem is not None:
+            raise FormatError(row.problem)
         if label is None:
             raise FormatError("no label")
         if label in plan.dropped:
@@ -366,13 +360,13 @@ class _PartitionWriter:
         if label not in self._label_of:
             raise FormatError("its class was not there when the source was indexed; did the source change?")
         if plan.rule is not None:
-            split = plan.rule.split_of(label, group)
+            split = plan.rule.split_of(label, row.id if row.group is None else row.group)
         elif split is None:
             raise FormatError("in no split of the source")
-        raw, stored = self._encode(data)
+        raw, stored = self._encode(row.data)
         if split == "train":
             self._add_sums(raw)
-        self._writers[split].add(row_id, self._label_of[label], stored)
+        self._writers[split].add(row.id, self._label_of[label], stored)
         self._report.written += 1
 
     def _encode(self, data: bytes) -> tuple[bytes, bytes]:

@@ -11,7 +11,7 @@ import math
 import os
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import IO, Any
 
@@ -25,6 +25,8 @@ from firesteel.storage import Place
 
 ROW_GROUP_BYTES = 4 << 20
 """Smaller groups let a worker read its slice of a shard without the rest; larger ones cost fewer requests."""
+
+_ID = pa.field("id", pa.string())
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,6 @@ class ShardWriter:
         """
         self._dataset, self._split, self._feature, self._name = dataset, split, feature, name
         self._shard_bytes, self._seed = shard_bytes, seed
-        self._fixed_bytes = _row_bytes(feature) if feature.encoding == "raw" else None
         self._reset()
         self.written: list[WrittenShard] = []
 
@@ -100,14 +101,13 @@ class ShardWriter:
 
     def _tables(self, order: np.ndarray) -> Iterator[pa.Table]:
         rows_per_group = max(1, len(order) * ROW_GROUP_BYTES // max(1, self._bytes))
-        kind = pa.binary(self._fixed_bytes) if self._fixed_bytes is not None else pa.binary()
-        schema = pa.schema([("id", pa.string()), ("label", pa.int32()), ("features", kind)])
+        schema = _schema(self._feature)
         for start in range(0, len(order), rows_per_group):
             part = order[start : start + rows_per_group]
             columns = [
                 pa.array([self._ids[i] for i in part], pa.string()),
                 pa.array([self._labels[i] for i in part], pa.int32()),
-                pa.array([self._rows[i] for i in part], kind),
+                pa.array([self._rows[i] for i in part], schema.field("features").type),
             ]
             yield pa.Table.from_arrays(columns, schema=schema)
 
@@ -131,7 +131,7 @@ def read_slice(
     Raises:
         DatasetError: if the shard is missing, damaged, or not what the manifest says.
     """
-    for table in _read_groups(dataset, shard, start, stop, ["label", "features"]):
+    for table in _read_groups(dataset, shard, start, stop, _schema(feature, ["label", "features"])):
         labels = table.column("label").to_numpy().astype(np.int64)
         column = table.column("features").combine_chunks()
         if feature.encoding == "jpeg":
@@ -146,12 +146,15 @@ def read_slice(
 
 def read_ids(dataset: Place, shard: Shard, start: int, stop: int) -> list[str]:
     """Ids of rows ``start <= row < stop`` of a shard."""
-    tables = _read_groups(dataset, shard, start, stop, ["id"])
+    tables = _read_groups(dataset, shard, start, stop, pa.schema([_ID]))
     return [row_id for table in tables for row_id in table.column("id").to_pylist()]
 
 
-def _row_bytes(feature: Feature) -> int:
-    return math.prod(feature.shape) * np.dtype(feature.dtype).itemsize
+def _schema(feature: Feature, columns: Sequence[str] = ("id", "label", "features")) -> pa.Schema:
+    row_bytes = math.prod(feature.shape) * np.dtype(feature.dtype).itemsize
+    features = pa.field("features", pa.binary(row_bytes) if feature.encoding == "raw" else pa.binary())
+    fields = {"id": _ID, "label": pa.field("label", pa.int32()), "features": features}
+    return pa.schema([fields[name] for name in columns])
 
 
 class _Hashing:
@@ -206,7 +209,7 @@ def _write_parquet(dataset: Place, path: str, tables: Iterator[pa.Table]) -> Sha
     return Shard(path=path, rows=rows, bytes=sink.size, sha256=sink.sha256.hexdigest())
 
 
-def _read_groups(dataset: Place, shard: Shard, start: int, stop: int, columns: list[str]) -> Iterator[pa.Table]:
+def _read_groups(dataset: Place, shard: Shard, start: int, stop: int, schema: pa.Schema) -> Iterator[pa.Table]:
     place = dataset / shard.path
     try:
         if place.is_local:
@@ -219,14 +222,31 @@ def _read_groups(dataset: Place, shard: Shard, start: int, stop: int, columns: l
         else:
             source = place.open()
         with pq.ParquetFile(source, page_checksum_verification=True) as file:
+            group_rows = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
+            if sum(group_rows) != shard.rows:
+                raise DatasetError(
+                    f"{place} holds {sum(group_rows)} rows, its manifest says {shard.rows}. Prepare the dataset again."
+                )
             first = 0
-            for group in range(file.num_row_groups):
-                rows = file.metadata.row_group(group).num_rows
+            for group, rows in enumerate(group_rows):
                 low, high = max(start, first), min(stop, first + rows)
                 if low < high:
-                    yield file.read_row_group(group, columns=columns).slice(low - first, high - low)
+                    table = file.read_row_group(group, columns=schema.names)
+                    if table.num_rows != rows or not table.schema.equals(schema):
+                        raise DatasetError(
+                            f"{place} is not a shard of this dataset: its columns are"
+                            f" {', '.join(file.schema_arrow.names)}. Prepare the dataset again."
+                        )
+                    yield table.slice(low - first, high - low)
                 first += rows
-    except FileNotFoundError as error:
-        raise DatasetError(f"{place} is missing, though the manifest names it. Prepare the dataset again.") from error
-    except (pa.ArrowInvalid, pa.ArrowIOError, OSError) as error:
-        raise DatasetError(f"{place} is damaged: {str(error).splitlines()[0]}. Prepare the dataset again.") from error
+    except DatasetError:
+        raise
+    # Where a damaged footer is not refused by Arrow, Python stumbles over names and numbers in it.
+    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
+        if isinstance(error, FileNotFoundError) or isinstance(error.__cause__, FileNotFoundError):
+            raise DatasetError(
+                f"{place} is missing, though the manifest names it. Prepare the dataset again."
+            ) from error
+        raise DatasetError(
+            f"{place} is damaged: {(str(error) or repr(error)).splitlines()[0]}. Prepare the dataset again."
+        ) from error

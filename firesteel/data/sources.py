@@ -14,7 +14,7 @@ import unicodedata
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 import pyarrow as pa
 
@@ -58,9 +58,8 @@ class ArraySpec:
     shape: tuple[int, ...]
 
 
-@dataclass(frozen=True)
-class Row:
-    """One row of :data:`SCHEMA` on its way into a batch."""
+class Row(NamedTuple):
+    """One row of :data:`SCHEMA`; ``group`` None means the id."""
 
     id: str
     data: bytes
@@ -90,13 +89,17 @@ class Source(ABC):
         """About ``count`` picklable partitions, fewer if there is less to share."""
 
     @abstractmethod
-    def read(self, partition: Any, *, with_data: bool = True) -> Iterator[pa.RecordBatch]:
-        """Yield the rows of one partition as batches of :data:`SCHEMA`.
+    def rows_of(self, partition: Any, *, with_data: bool = True) -> Iterator[Row]:
+        """Yield the rows of one partition.
 
         Args:
             partition: one of :meth:`partitions`.
-            with_data: False leaves ``data`` null and, where that is cheaper, does not read the pictures at all.
+            with_data: False leaves ``data`` empty and, where that is cheaper, does not read the pictures at all.
         """
+
+    def read(self, partition: Any, *, with_data: bool = True) -> Iterator[pa.RecordBatch]:
+        """The rows of one partition as batches of :data:`SCHEMA`, each of about BATCH_BYTES at most."""
+        yield from _batches(self.rows_of(partition, with_data=with_data))
 
     @property
     @abstractmethod
@@ -108,7 +111,7 @@ class Source(ABC):
         """Number of rows, where the listing tells it; else None."""
         return None
 
-    def sample(self, count: int) -> Iterator[pa.RecordBatch]:
+    def sample(self, count: int) -> Iterator[Row]:
         """About ``count`` rows from which size and channels of the pictures are guessed; the same at every call."""
         raise NotImplementedError
 
@@ -190,16 +193,17 @@ class ImageFolderSource(Source):
     def partitions(self, count: int) -> list[Any]:
         return [self.files[part] for part in _even_slices(len(self.files), count)]
 
-    def read(self, partition: Sequence[Entry], *, with_data: bool = True) -> Iterator[pa.RecordBatch]:
-        yield from _batches(self._row(entry, with_data) for entry in partition)
+    def rows_of(self, partition: Sequence[Entry], *, with_data: bool = True) -> Iterator[Row]:
+        for entry in partition:
+            yield self._row(entry, with_data)
 
     @property
     def rows(self) -> int:
         return len(self.files)
 
-    def sample(self, count: int) -> Iterator[pa.RecordBatch]:
+    def sample(self, count: int) -> Iterator[Row]:
         step = max(1, len(self.files) // count)
-        yield from self.read(self.files[::step][:count])
+        yield from self.rows_of(self.files[::step][:count])
 
     def _row(self, entry: Entry, with_data: bool) -> Row:
         row_id, parts = _printable(entry.path), entry.path.split("/")
@@ -266,18 +270,13 @@ class BsonSource(Source):
         with self.place.open() as file:
             return list(bson_format.split(file, self.file.size, chunk_bytes=chunk_bytes))
 
-    def read(self, partition: bson_format.Chunk, *, with_data: bool = True) -> Iterator[pa.RecordBatch]:
+    def rows_of(self, partition: bson_format.Chunk, *, with_data: bool = True) -> Iterator[Row]:
         with self.place.open() as file:
-            found = bson_format.read(file, self.file.size, partition)
-            yield from _batches(row for item in found for row in self._rows(item, with_data))
+            for item in bson_format.read(file, self.file.size, partition):
+                yield from self._rows(item, with_data)
 
-    def sample(self, count: int) -> Iterator[pa.RecordBatch]:
-        taken = 0
-        for batch in self.read(bson_format.Chunk(0, self.file.size)):
-            yield batch.slice(0, count - taken)
-            taken += batch.num_rows
-            if taken >= count:
-                return
+    def sample(self, count: int) -> Iterator[Row]:
+        yield from itertools.islice(self.rows_of(bson_format.Chunk(0, self.file.size)), count)
 
     def _rows(self, item: bson_format.Record | bson_format.Broken, with_data: bool) -> Iterator[Row]:
         if isinstance(item, bson_format.Broken):
@@ -301,6 +300,7 @@ class BsonSource(Source):
 
 
 def _find(value: Any, path: list[str]) -> Iterator[Any]:
+    """The values that a path leads to, through each element of arrays on the way."""
     if isinstance(value, list):
         for element in value:
             yield from _find(element, path)
@@ -393,24 +393,22 @@ class IdxSource(Source):
             result += [(number, part.start, part.stop) for part in _even_slices(pair.rows, parts)]
         return result
 
-    def read(self, partition: tuple[int, int, int], *, with_data: bool = True) -> Iterator[pa.RecordBatch]:
+    def rows_of(self, partition: tuple[int, int, int], *, with_data: bool = True) -> Iterator[Row]:
         number, start, stop = partition
         pair = self.pairs[number]
         names = self._labels(pair, start, stop)
         width = len(str(pair.rows - 1))
         stem = f"{pair.split or pair.images}-"
         if not with_data:
-            yield from _batches(
-                Row(f"{stem}{start + i:0{width}d}", b"", name, pair.split) for i, name in enumerate(names)
-            )
+            for i, name in enumerate(names):
+                yield Row(f"{stem}{start + i:0{width}d}", b"", name, pair.split)
             return
-        with _idx_stream(self.place / pair.images) as (stream, header):
+        with (self.place / pair.images).open() as file, idx.opened(file) as stream:
+            header = idx.read_header(stream)
             blocks = idx.read_rows(stream, header, start=start, stop=stop)
             arrays = (array for block in blocks for array in block)
-            yield from _batches(
-                Row(f"{stem}{start + i:0{width}d}", array.tobytes(), name, pair.split)
-                for i, (array, name) in enumerate(zip(arrays, names, strict=True))
-            )
+            for i, (array, name) in enumerate(zip(arrays, names, strict=True)):
+                yield Row(f"{stem}{start + i:0{width}d}", array.tobytes(), name, pair.split)
 
     @property
     def rows(self) -> int:

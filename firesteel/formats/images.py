@@ -11,7 +11,7 @@ import io
 import struct
 import warnings
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import simplejpeg
@@ -45,8 +45,7 @@ class ImageSpec:
         return (self.channels, self.height, self.width)
 
 
-@dataclass(frozen=True)
-class Decoded:
+class Decoded(NamedTuple):
     """One picture.
 
     Attributes:

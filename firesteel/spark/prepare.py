@@ -12,8 +12,16 @@ import numpy as np
 import pyarrow as pa
 
 from firesteel.data.engines import index_on_driver, partition_count, write_source_partition
-from firesteel.data.preparation import ClassIndex, Engine, PreparePlan, Report, index_partition, write_partition
-from firesteel.data.sources import SCHEMA, ArraySpec, BsonSource, Row, Source, to_batch
+from firesteel.data.preparation import (
+    ClassIndex,
+    Engine,
+    PreparePlan,
+    Report,
+    class_index,
+    index_partition,
+    write_partition,
+)
+from firesteel.data.sources import ArraySpec, BsonSource, Row, Source
 from firesteel.data.split import boundary_positions
 from firesteel.errors import ConfigError, DataError
 from firesteel.spark.barrier import map_partitions, map_tasks
@@ -22,6 +30,9 @@ from firesteel.specs import did_you_mean
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
+_SQL_INDEX_BYTES = 64 << 30
+"""Of larger sources even (label, key) of every row may be too much for the driver; below, SQL's jobs only cost time."""
+
 
 class SparkSourceEngine(Engine):
     """Reads a source in Spark tasks, one a partition. Data goes from storage to the task and back, past the JVM."""
@@ -29,13 +40,16 @@ class SparkSourceEngine(Engine):
     def __init__(self, spark: SparkSession, source: Source):
         self._spark, self._source = spark, source
 
-    def sample(self, count: int) -> Iterator[pa.RecordBatch]:
+    def sample(self, count: int) -> Iterator[Row]:
         return self._source.sample(count)
 
     def index(self, seed: int, fractions: Sequence[float] | None) -> ClassIndex:
         if not isinstance(self._source, BsonSource):
             return index_on_driver(self._source, seed, fractions)
         partitions = self._source.partitions(partition_count(self._source))
+        if self._source.size_bytes < _SQL_INDEX_BYTES:
+            tasks = [(self._source, part, seed) for part in partitions]
+            return class_index(map_tasks(self._spark, index_partition, tasks), fractions)
         frame = self._spark.range(0, len(partitions), 1, len(partitions)).mapInArrow(
             partial(_index_task, self._source, partitions, seed), "label string, key bigint"
         )
@@ -124,8 +138,8 @@ class DataFrameEngine(Engine):
         self._frame = _selected(frame, columns)
         self.array = _array_spec(self._frame, columns)
 
-    def sample(self, count: int) -> Iterator[pa.RecordBatch]:
-        yield to_batch(list(_rows(self._frame.limit(count).collect())))
+    def sample(self, count: int) -> Iterator[Row]:
+        yield from _rows(self._frame.limit(count).collect())
 
     def own_splits(self) -> list[str]:
         """Values of the split column."""
@@ -210,17 +224,7 @@ def _array_spec(frame: DataFrame, columns: Columns) -> ArraySpec | None:
 def _write_frame_partition(
     plan: PreparePlan, array: ArraySpec | None, number: int, batches: Iterable[pa.RecordBatch]
 ) -> Report:
-    return write_partition(plan, number, (_to_schema(batch, array) for batch in batches))
-
-
-def _to_schema(batch: pa.RecordBatch, array: ArraySpec | None) -> pa.RecordBatch:
-    """Rows of a selected DataFrame as rows of a source."""
-    features = batch.column("features")
-    if pa.types.is_binary(features.type) and features.null_count == 0:
-        problem = pa.nulls(len(batch), pa.string())
-        columns = [batch.column(name) for name in ("id", "group", "label", "split")]
-        return pa.RecordBatch.from_arrays([*columns, features, problem], schema=SCHEMA)
-    return to_batch(list(_rows(batch.to_pylist(), array)))
+    return write_partition(plan, number, (row for batch in batches for row in _rows(batch.to_pylist(), array)))
 
 
 def _rows(rows: Iterable[Any], array: ArraySpec | None = None) -> Iterator[Row]:
