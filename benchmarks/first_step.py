@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import json
 import os
 import statistics
@@ -113,9 +114,7 @@ def train(work: Path, model: str, cache: Path) -> FirstStep:
     launch = _first_time(work / "run" / "events" / "launcher.jsonl", "launch")
     ready, step = (max(_first_time(log, event) for log in logs) for event in ("start", "step"))
     moments = [began, launch, *python_starts, ready, step]
-    phases = [
-        None if start is None or end is None else end - start for start, end in zip(moments, moments[1:], strict=False)
-    ]
+    phases = [None if None in pair else pair[1] - pair[0] for pair in itertools.pairwise(moments)]
     return FirstStep(step - began, tuple(phases))
 
 
@@ -190,7 +189,7 @@ def main() -> None:
     parser.add_argument("--mnist", type=Path, required=True, help="folder with the idx files of MNIST")
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--model", default="cnn")
-    parser.add_argument("--rows", type=int, default=60_000, help="take so many; what follows the first step is waited for")
+    parser.add_argument("--rows", type=int, default=60_000, help="fewer end sooner after the first step")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)

@@ -73,7 +73,12 @@ def main() -> None:
         write_training_rows(work / "idx", images, labels)
         firesteel.prepare(work / "idx", work / "dataset", engine="local", workers=1)
         for model in options.models.split(","):
-            same = {"model": model, "batch_size": options.batch_size, "epochs": options.epochs, "threads": options.threads}
+            same = {
+                "model": model,
+                "batch_size": options.batch_size,
+                "epochs": options.epochs,
+                "threads": options.threads,
+            }
             rates = in_turns(
                 {
                     "firesteel": lambda same=same: train_firesteel(work / "dataset", work / "run", **same),

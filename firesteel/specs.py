@@ -111,6 +111,6 @@ def _end_of_word(text: str) -> int:
 def _format_value(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, str) and _take_value(value) == (value, ""):
+    if isinstance(value, str) and _take_value(f"{value},next") == (value, "next"):
         return value
     return json.dumps(value, separators=(",", ":"))

@@ -54,8 +54,9 @@ class Place:
         text = os.fspath(where)
         if text.startswith("file://"):
             text = text[len("file://") :]
-        if "://" in text:
-            return cls(text.rstrip("/"))
+        scheme, separator, path = text.partition("://")
+        if separator:
+            return cls(f"{scheme}://{path.rstrip('/')}")
         return cls(os.path.abspath(os.path.expanduser(text)))
 
     @property

@@ -31,7 +31,12 @@ def real_data(name: str) -> Path:
 
 
 def picture(
-    value: int = 0, size: tuple[int, int] = (12, 10), *, mode: str = "RGB", format: str = "JPEG", seed: int | None = None
+    value: int = 0,
+    size: tuple[int, int] = (12, 10),
+    *,
+    mode: str = "RGB",
+    format: str = "JPEG",
+    seed: int | None = None,
 ) -> bytes:
     """An encoded picture of (height, width): plain, or noise around ``value`` with a seed."""
     height, width = size

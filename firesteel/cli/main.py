@@ -97,7 +97,7 @@ def prepare(
             engine=engine,  # type: ignore[arg-type]
             master=master,
             workers=workers,
-            watch=watching_preparation(console, None),
+            watch=watching_preparation(console),
             debug=debug,
         )
         if as_json:

@@ -38,6 +38,7 @@ from firesteel.data.preparation import (
     PrepareOptions,
     PreparePlan,
     Report,
+    announce_rows,
     feature_of,
     guess_image,
     kept_and_dropped,
@@ -92,10 +93,19 @@ def find_reusable(place: Place, fingerprint: str, *, overwrite: bool = False) ->
         DatasetError: if something else is there, and ``overwrite`` does not allow to replace it.
     """
     if (place / MANIFEST_NAME).exists():
-        with contextlib.suppress(DatasetError) if overwrite else contextlib.nullcontext():
+        try:
             dataset = Dataset.open(place)
-            if dataset.manifest.fingerprint == fingerprint:
-                return dataset
+        except DatasetError:
+            if not overwrite:
+                raise
+            if b'"format_version"' not in (place / MANIFEST_NAME).read_bytes():
+                raise DatasetError(
+                    f"{place} holds a {MANIFEST_NAME} that is not of a prepared dataset. Nothing was changed.\n"
+                    "Choose an empty or new folder."
+                ) from None
+            return None
+        if dataset.manifest.fingerprint == fingerprint:
+            return dataset
         if overwrite:
             return None
         raise DatasetError(
@@ -166,6 +176,7 @@ def prepare_dataset(
     with _marked(place, fingerprint):
         made = engine() if callable(engine) else engine
         plan, index = make_plan(facts, made, place, options)
+        announce_rows(place, sum(index.counts.values()))
         with watching(place) if watching else contextlib.nullcontext():
             reports = made.write(plan)
         manifest = _manifest(facts, options, plan, index, sum(reports, Report()), fingerprint)
@@ -215,17 +226,16 @@ def commit(place: Place, manifest: Manifest) -> None:
 
 @contextlib.contextmanager
 def _marked(place: Place, fingerprint: str) -> Iterator[None]:
-    """Mark the folder as being written; on failure remove what was written, if there was nothing before."""
+    """Mark the folder as being written; on failure remove what is part of no committed dataset."""
     place.make_dirs()
-    had_dataset = (place / MANIFEST_NAME).exists()
     marker = {"host": socket.gethostname(), "pid": os.getpid(), "fingerprint": fingerprint}
     (place / MARKER_NAME).write_text(json.dumps(marker))
     try:
         with _terminated_as_interrupt():
             yield
     except BaseException:
-        with contextlib.suppress(OSError):  # the first error is the one to report
-            if had_dataset:
+        with contextlib.suppress(OSError, DatasetError):  # the first error is the one to report
+            if (place / MANIFEST_NAME).exists():
                 commit(place, Dataset.open(place).manifest)
             else:
                 for folder in [*place.folders(), MARKER_NAME]:

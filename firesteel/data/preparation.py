@@ -39,6 +39,7 @@ DEFAULT_SPLIT = {"train": 0.8, "test": 0.2}
 PROGRESS_FOLDER = ".progress"
 MARKER_NAME = "preparing.json"
 _SUM_ROWS = 256
+_TOTAL_NAME = "total"
 
 
 class PrepareOptions(BaseModel):
@@ -376,6 +377,8 @@ class _PartitionWriter:
             expected = math.prod(self._plan.feature.shape) * np.dtype(self._plan.feature.dtype).itemsize
             if data is None or len(data) != expected:
                 raise FormatError(f"array of {len(data or b'')} bytes, expected {expected}")
+            if not _is_finite(data, self._plan.feature.dtype):
+                raise FormatError("array with NaN or infinity")
             return data, data
         decoded = images.decode(data, spec)
         self._report.resized += decoded.original[:2] != (spec.height, spec.width)
@@ -410,6 +413,11 @@ class _PartitionWriter:
         self._progress.say(self._report.read, at_once=True)
 
 
+def _is_finite(data: bytes, dtype: str) -> bool:
+    values = np.frombuffer(data, dtype=dtype)
+    return values.dtype.kind != "f" or bool(np.isfinite(values).all())
+
+
 def _kind_of(reason: str) -> str:
     """A reason without the particulars of one record, to count by."""
     return reason.partition(":")[0].partition(" (")[0][:100]
@@ -428,10 +436,17 @@ class _Progress:
             self._place.write_text(json.dumps(rows))
 
 
-def rows_read_so_far(dataset: Place) -> int:
-    """Sum of what the tasks say of their progress."""
-    total = 0
-    for entry in (dataset / PROGRESS_FOLDER).files() if (dataset / PROGRESS_FOLDER).exists() else ():
-        if not entry.path.endswith(".tmp"):
-            total += int((dataset / PROGRESS_FOLDER / entry.path).read_text() or 0)
-    return total
+def announce_rows(dataset: Place, rows: int) -> None:
+    """Say for the progress how many rows there will be."""
+    (dataset / PROGRESS_FOLDER / _TOTAL_NAME).write_text(json.dumps(rows))
+
+
+def progress_of(dataset: Place) -> tuple[int, int | None]:
+    """Rows that the tasks have read so far, as they say, and how many there will be, if that is known."""
+    folder, done, total = dataset / PROGRESS_FOLDER, 0, None
+    for entry in folder.files() if folder.exists() else ():
+        if entry.path == _TOTAL_NAME:
+            total = int((folder / entry.path).read_text())
+        elif ".tmp" not in entry.path:  # hdfs and the like: NAME.tmp-1a2b while it is written
+            done += int((folder / entry.path).read_text())
+    return done, total

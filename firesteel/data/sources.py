@@ -403,8 +403,7 @@ class IdxSource(Source):
             for i, name in enumerate(names):
                 yield Row(f"{stem}{start + i:0{width}d}", b"", name, pair.split)
             return
-        with (self.place / pair.images).open() as file, idx.opened(file) as stream:
-            header = idx.read_header(stream)
+        with _idx_stream(self.place / pair.images) as (stream, header):
             blocks = idx.read_rows(stream, header, start=start, stop=stop)
             arrays = (array for block in blocks for array in block)
             for i, (array, name) in enumerate(zip(arrays, names, strict=True)):

@@ -14,7 +14,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from firesteel.data.preparation import rows_read_so_far
+from firesteel.data.preparation import progress_of
 from firesteel.monitoring.events import EventReader
 from firesteel.monitoring.state import RunState
 from firesteel.storage import Place
@@ -142,20 +142,22 @@ def watching_run(console: Console) -> Callable[[Place], contextlib.AbstractConte
     return watch
 
 
-def watching_preparation(console: Console, total_rows: int | None) -> Callable[[Place], Any]:
+def watching_preparation(console: Console) -> Callable[[Place], Any]:
     """The progress of a preparation, for ``firesteel.prepare(..., watch=...)``."""
 
     def watch(dataset: Place) -> contextlib.AbstractContextManager[Any]:
         began = time.monotonic()
 
         def line() -> str:
-            rows = rows_read_so_far(dataset)
+            rows, total = progress_of(dataset)
+            if not rows:
+                return "waiting for the first rows"
             rate = rows / max(1e-9, time.monotonic() - began)
-            of = f"/{total_rows:,}" if total_rows else ""
-            left = f"  left {duration((total_rows - rows) / rate)}" if total_rows and rate > 0 else ""
+            of = f" of {total:,}" if total else ""
+            left = f"  left {duration(max(0, total - rows) / rate)}" if total else ""
             return f"prepared {rows:,}{of} rows  {rate:,.0f} rows/s{left}"
 
-        return following(console, lambda: Text(line()), lambda: line() if rows_read_so_far(dataset) else None)
+        return following(console, lambda: Text(line()), line)
 
     return watch
 

@@ -154,7 +154,12 @@ class DataFrameEngine(Engine):
         digits = F.substring(F.md5(F.concat(F.lit(f"{seed}:"), F.col("group")).cast("binary")), 1, 15)
         usable = self._frame.where("label IS NOT NULL AND features IS NOT NULL")
         keyed = usable.select("label", F.conv(digits, 16, 10).cast("bigint").alias("key"))
-        return index_by_sql(keyed, fractions)
+        if self._columns.group is None or not fractions:
+            return index_by_sql(keyed, fractions)
+        # The rows of a group may be of several classes, whose boundaries differ: one boundary for all keeps it together.
+        counts = index_by_sql(keyed, None).counts
+        common = index_by_sql(keyed.withColumn("label", F.lit("")), fractions).boundaries.get("", ())
+        return ClassIndex(counts, dict.fromkeys(counts, common))
 
     def write(self, plan: PreparePlan) -> list[Report]:
         return map_partitions(self._frame, _write_frame_partition, (plan, self.array))

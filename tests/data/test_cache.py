@@ -62,9 +62,9 @@ def test_all_rows_of_the_source_are_there(opened, idx_folder):
 
     for split in ("train", "test"):
         found = load_rows(opened, split, everything(opened, split))
-        assert sorted((labels[label], features.tobytes()) for features, label in zip(found.features, found.labels)) == sorted(
-            (row["label"], row["data"]) for row in rows if row["split"] == split
-        )
+        assert sorted(
+            (labels[label], features.tobytes()) for features, label in zip(found.features, found.labels)
+        ) == sorted((row["label"], row["data"]) for row in rows if row["split"] == split)
 
 
 def test_no_slice_is_no_row(opened):
@@ -120,14 +120,18 @@ def test_encoded_rows_are_decoded(threads, budget_bytes, tmp_path):
     for number in range(12):
         for name in ("a", "b"):
             (tmp_path / "source" / name).mkdir(parents=True, exist_ok=True)
-            (tmp_path / "source" / name / f"{number}.png").write_bytes(picture(20 * number, (16, 24), format="PNG", seed=number))
+            (tmp_path / "source" / name / f"{number}.png").write_bytes(
+                picture(20 * number, (16, 24), format="PNG", seed=number)
+            )
     firesteel.prepare(tmp_path / "source", tmp_path / "ds", engine="local", workers=1, encoding="jpeg")
     dataset = Dataset.open(tmp_path / "ds")
     slices = everything(dataset)
     encoded = [
         data
         for part in slices
-        for block, _ in read_slice(dataset.place, dataset.split("train").shards[part.shard], dataset.feature, 0, part.stop)
+        for block, _ in read_slice(
+            dataset.place, dataset.split("train").shards[part.shard], dataset.feature, 0, part.stop
+        )
         for data in block
     ]
 

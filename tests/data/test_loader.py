@@ -114,9 +114,7 @@ def test_workers_together_read_the_global_batches(lanes, world_size):
 
 def test_a_worker_without_a_row_gets_one_that_does_not_count():
     """Where a step has fewer rows than workers, a stand-in of one row comes with rows 0, so that the model can run."""
-    batches = [
-        list(loader(4, lanes=2, batch=1, world=World(rank, 4, rank, 4)).epoch(0)) for rank in range(4)
-    ]
+    batches = [list(loader(4, lanes=2, batch=1, world=World(rank, 4, rank, 4)).epoch(0)) for rank in range(4)]
 
     assert {len(of_rank) for of_rank in batches} == {2}
     for step in range(2):
@@ -156,10 +154,7 @@ def test_no_more_is_fetched_than_asked_for():
 
     batches = Loader(numbered(100), Watched((100,), 1, 1, seed=1), World(), IDENTITY, prefetch=2).epoch(0)
     next(batches)
-    for _ in range(100):  # the thread gets a second to go too far
-        if len(fetched) > 4:
-            break
-        threading.Event().wait(0.01)
+    threading.Event().wait(0.2)  # time for the thread to go too far
     batches.close()
 
     assert len(fetched) <= 4

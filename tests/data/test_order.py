@@ -179,7 +179,9 @@ def test_any_job_reads_every_row_once(shards, lanes, batch, world_size, seed, ep
     lanes = min(lanes, sum(shards))
     order = Order(shards, lanes, max(lanes, batch), seed)
 
-    read = Counter(row for rank in range(world_size) for part in batches_of(order, epoch, rank, world_size) for row in part)
+    read = Counter(
+        row for rank in range(world_size) for part in batches_of(order, epoch, rank, world_size) for row in part
+    )
 
     assert read == every_row(order)
 

@@ -78,7 +78,10 @@ def test_every_picture_is_there_pixel_by_pixel(image_folder, tmp_path):
     dataset = Dataset.open(tmp_path / "ds")
 
     expected = {
-        str(path.relative_to(image_folder)): (path.parent.name, np.asarray(Image.open(path)).transpose(2, 0, 1).tobytes())
+        str(path.relative_to(image_folder)): (
+            path.parent.name,
+            np.asarray(Image.open(path)).transpose(2, 0, 1).tobytes(),
+        )
         for path in image_folder.rglob("*.png")
     }
     assert {row[1]: row[2:] for row in rows_of(dataset)} == expected
@@ -100,7 +103,10 @@ def test_the_statistics_are_numpys(image_folder, tmp_path):
     """Mean and deviation by channel of the training rows alone, of values scaled to 0..1."""
     dataset = prepare(image_folder, tmp_path / "ds").dataset
 
-    train = np.stack([np.frombuffer(row[3], np.uint8).reshape(3, 64) for row in rows_of(dataset) if row[0] == "train"]) / 255
+    train = (
+        np.stack([np.frombuffer(row[3], np.uint8).reshape(3, 64) for row in rows_of(dataset) if row[0] == "train"])
+        / 255
+    )
 
     found = dataset.manifest.statistics
     np.testing.assert_allclose(found.mean, train.mean((0, 2)), rtol=1e-12)
@@ -129,9 +135,16 @@ def test_split_folders_are_kept_unless_a_split_is_asked_for(image_folder, tmp_pa
     kept = prepare(tmp_path / "own", tmp_path / "kept").dataset
     anew = prepare(tmp_path / "own", tmp_path / "anew", split="train=0.5,validation=0.25,test=0.25").dataset
 
-    assert {name: split.rows_per_class for name, split in kept.manifest.splits.items()} == {"train": [5] * 3, "test": [15] * 3}
+    assert {name: split.rows_per_class for name, split in kept.manifest.splits.items()} == {
+        "train": [5] * 3,
+        "test": [15] * 3,
+    }
     assert all(row[1].startswith(f"{row[0]}/") for row in rows_of(kept))
-    assert {name: split.rows for name, split in anew.manifest.splits.items()} == {"train": 30, "validation": 15, "test": 15}
+    assert {name: split.rows for name, split in anew.manifest.splits.items()} == {
+        "train": 30,
+        "validation": 15,
+        "test": 15,
+    }
     assert_whole(kept)
     assert_whole(anew)
 
@@ -202,7 +215,9 @@ def test_size_and_channels_are_as_asked_or_as_the_pictures_agree(tmp_path):
     for number in range(20):
         (tmp_path / "src" / f"{number % 2}").mkdir(parents=True, exist_ok=True)
         size = (9, 9) if number == 7 else (12, 10)
-        (tmp_path / "src" / f"{number % 2}" / f"{number}.png").write_bytes(picture(number, size, mode="L", format="PNG"))
+        (tmp_path / "src" / f"{number % 2}" / f"{number}.png").write_bytes(
+            picture(number, size, mode="L", format="PNG")
+        )
 
     agreed = prepare(tmp_path / "src", tmp_path / "a").dataset
     asked = prepare(tmp_path / "src", tmp_path / "b", size="5x7", channels=3).dataset
@@ -264,14 +279,19 @@ def test_broken_records_are_set_aside_with_place_and_reason(image_folder, tmp_pa
     assert found["dark/000.png"][0].startswith("damaged picture")
     assert found["dark/000.png"][1] == cut
     assert found["grey/001.png"] == ("empty: 0 bytes", b"")
-    assert found["grey/notes.txt"] == ("not a picture: 14 bytes that begin with 74 68 65 73 65 20 61 72", b"these are grey")
+    assert found["grey/notes.txt"] == (
+        "not a picture: 14 bytes that begin with 74 68 65 73 65 20 61 72",
+        b"these are grey",
+    )
     assert found["readme.md"][0] == "not in a class folder"
     assert "4 records could not be used; they are listed in quarantine/" in dataset.manifest.warnings
 
 
 def test_damage_of_one_kind_is_counted_together(tmp_path):
     """The reasons of the manifest have no particulars: ten cut records with ten lengths are one line."""
-    documents = [bson.encode({"_id": i, "category_id": i % 2, "imgs": [{"picture": picture(seed=i)}]}) for i in range(20)]
+    documents = [
+        bson.encode({"_id": i, "category_id": i % 2, "imgs": [{"picture": picture(seed=i)}]}) for i in range(20)
+    ]
     for i in range(0, 20, 4):
         documents[i] = (-i - 1).to_bytes(4, "little", signed=True) + documents[i][4:]
     (tmp_path / "a.bson").write_bytes(b"".join(documents))
@@ -319,7 +339,7 @@ def test_small_classes_are_dropped_and_counted(image_folder, tmp_path):
 
 def test_when_no_class_is_left_nothing_is_written(image_folder, tmp_path):
     """The message says how many classes and rows there were."""
-    with pytest.raises(DataError, match="no class is left: the source has 3 classes with 60 usable rows.*needs 21"):
+    with pytest.raises(DataError, match=r"no class is left: the source has 3 classes with 60 usable rows.*needs 21"):
         prepare(image_folder, tmp_path / "ds", min_per_class=21)
     assert files_in(tmp_path / "ds") == {}
 
@@ -342,7 +362,7 @@ def test_a_damaged_array_file_is_named_and_nothing_is_written(idx_folder, tmp_pa
     images = next(idx_folder.glob("train-images*"))
     images.write_bytes(images.read_bytes()[:-40])
 
-    with pytest.raises(FormatError, match="train-images-idx3-ubyte.gz: idx file"):
+    with pytest.raises(FormatError, match=r"train-images-idx3-ubyte\.gz: idx file"):
         prepare(idx_folder, tmp_path / "ds")
     assert files_in(tmp_path / "ds") == {}
 
@@ -363,7 +383,7 @@ def test_the_real_sample_is_prepared_whole(tmp_path):
 
 def test_the_same_again_is_reused(image_folder, tmp_path):
     """The same source with the same parameters: nothing is done, and that is said."""
-    prepare(image_folder, tmp_path / "ds", size=8)
+    prepare(image_folder, tmp_path / "ds", size=(8, 8))
     before = files_in(tmp_path / "ds")
 
     again = prepare(str(image_folder), tmp_path / "ds", size="8x8")
@@ -375,7 +395,15 @@ def test_the_same_again_is_reused(image_folder, tmp_path):
 
 @pytest.mark.parametrize(
     "change",
-    [{"seed": 1}, {"size": (4, 4)}, {"split": "train=0.5,test=0.5"}, {"encoding": "jpeg"}, {"min_per_class": 2}, "touch", "add"],
+    [
+        {"seed": 1},
+        {"size": (4, 4)},
+        {"split": "train=0.5,test=0.5"},
+        {"encoding": "jpeg"},
+        {"min_per_class": 2},
+        "touch",
+        "add",
+    ],
     ids=str,
 )
 def test_another_dataset_is_refused_and_left_untouched(change, image_folder, tmp_path):
@@ -416,7 +444,7 @@ def test_a_foreign_folder_is_refused(overwrite, image_folder, tmp_path):
     (tmp_path / "home" / "papers").mkdir(parents=True)
     (tmp_path / "home" / "papers" / "thesis.tex").write_bytes(b"words")
 
-    with pytest.raises(DatasetError, match="is not empty and is not a prepared dataset. Nothing was changed"):
+    with pytest.raises(DatasetError, match=r"is not empty and is not a prepared dataset\. Nothing was changed"):
         prepare(image_folder, tmp_path / "home", overwrite=overwrite)
 
     assert files_in(tmp_path / "home") == {"papers/thesis.tex": b"words"}
@@ -438,7 +466,7 @@ def test_the_manifest_of_something_else_is_left_alone(overwrite, image_folder, t
 def test_a_file_in_the_place_of_the_dataset_is_refused(image_folder, tmp_path):
     """The message asks for a folder."""
     (tmp_path / "ds").write_bytes(b"x")
-    with pytest.raises(DatasetError, match="is a file. Choose a folder"):
+    with pytest.raises(DatasetError, match=r"is a file\. Choose a folder"):
         prepare(image_folder, tmp_path / "ds")
 
 
@@ -494,6 +522,25 @@ def test_a_failing_commit_leaves_nothing(image_folder, tmp_path, monkeypatch):
         prepare(image_folder, tmp_path / "ds")
 
     assert list(tmp_path.glob("ds/*")) == []
+
+
+def test_ctrl_c_after_the_commit_leaves_the_whole_dataset(image_folder, tmp_path, monkeypatch):
+    """Once the manifest is written the dataset is there: an interrupt while leftovers are cleared takes nothing from it."""
+    listing, interrupted = Place.files, []
+
+    def interrupt(place: Place):
+        if (place / "manifest.json").exists() and not interrupted:
+            interrupted.append(1)
+            raise KeyboardInterrupt
+        return listing(place)
+
+    monkeypatch.setattr(Place, "files", interrupt)
+
+    with pytest.raises(KeyboardInterrupt):
+        prepare(image_folder, tmp_path / "ds")
+
+    assert interrupted
+    assert_whole(Dataset.open(tmp_path / "ds"))
 
 
 @pytest.mark.parametrize("error", [RuntimeError("a bug"), KeyboardInterrupt()], ids=["bug", "ctrl-c"])
@@ -561,7 +608,9 @@ def test_one_and_two_workers_make_the_same_dataset(image_folder, tmp_path):
     def told(dataset: Dataset) -> dict[str, Any]:
         manifest = dataset.manifest
         return {
-            "shards": {name: [(s.rows, s.bytes, s.sha256) for s in part.shards] for name, part in manifest.splits.items()},
+            "shards": {
+                name: [(s.rows, s.bytes, s.sha256) for s in part.shards] for name, part in manifest.splits.items()
+            },
             "quarantine": [(s.rows, s.sha256) for s in manifest.quarantine.shards],
             **manifest.model_dump(include={"counts", "labels", "feature", "statistics", "warnings", "fingerprint"}),
         }
@@ -617,9 +666,9 @@ def test_arrays_of_numbers_keep_their_type(tmp_path):
 
 def test_a_folder_without_a_manifest_says_why(image_folder, tmp_path):
     """Nothing there, something else there, and a preparation that has not ended are told apart."""
-    with pytest.raises(DatasetError, match="there is no dataset at .*firesteel prepare SOURCE"):
+    with pytest.raises(DatasetError, match=r"there is no dataset at .*firesteel prepare SOURCE"):
         Dataset.open(tmp_path / "nothing")
-    with pytest.raises(DatasetError, match="is not a prepared dataset: it has no manifest.json"):
+    with pytest.raises(DatasetError, match=r"is not a prepared dataset: it has no manifest\.json"):
         Dataset.open(image_folder)
     (tmp_path / "ds").mkdir()
     (tmp_path / "ds" / "preparing.json").write_text("{}")

@@ -70,7 +70,9 @@ def some_source(kind: str, tmp_path: Path) -> tuple[Source, int]:
         return open_source(write_bson(tmp_path / "a.bson", products(40))), 100
     for stem, rows in (("train", 37), ("t10k", 5)):
         compress = ".gz" if kind == "idx gzip" else ""
-        write_idx(tmp_path / f"{stem}-images-idx3-ubyte{compress}", np.arange(rows * 6, dtype=np.uint8).reshape(rows, 2, 3))
+        write_idx(
+            tmp_path / f"{stem}-images-idx3-ubyte{compress}", np.arange(rows * 6, dtype=np.uint8).reshape(rows, 2, 3)
+        )
         write_idx(tmp_path / f"{stem}-labels-idx1-ubyte{compress}", np.arange(rows, dtype=np.uint8) % 7)
     return open_source(tmp_path), 42
 
@@ -219,7 +221,14 @@ def test_hidden_files_are_left_alone_and_counted(tmp_path):
     """Files and folders whose names begin with a dot, Thumbs.db and the like are no rows; their number is said."""
     root = write_tree(
         tmp_path,
-        {"a/x.png": b"1", "a/.DS_Store": b"", "a/._x.png": b"", ".git/config": b"", "a/Thumbs.db": b"", "__MACOSX/a/x": b""},
+        {
+            "a/x.png": b"1",
+            "a/.DS_Store": b"",
+            "a/._x.png": b"",
+            ".git/config": b"",
+            "a/Thumbs.db": b"",
+            "__MACOSX/a/x": b"",
+        },
     )
     source = open_source(root)
 
@@ -295,10 +304,14 @@ def test_a_file_that_has_gone_is_a_row_with_a_problem(tmp_path):
     assert all("cannot be read" in problems[name] and "No such file" in problems[name] for name in ("a/2", "a/3"))
 
 
-@pytest.mark.parametrize("files", [{}, {"x.png": b"1"}, {".hidden/x.png": b"1"}], ids=["nothing", "no folder", "hidden"])
+@pytest.mark.parametrize(
+    "files", [{}, {"x.png": b"1"}, {".hidden/x.png": b"1"}], ids=["nothing", "no folder", "hidden"]
+)
 def test_a_folder_without_class_folders_is_a_data_error(files, tmp_path):
     """The message says how many files lie in it directly and what is expected."""
-    with pytest.raises(DataError, match=r"holds no class folders \(\d files lie in it directly\)\.\nExpected one folder a"):
+    with pytest.raises(
+        DataError, match=r"holds no class folders \(\d files lie in it directly\)\.\nExpected one folder a"
+    ):
         open_source(write_tree(tmp_path, files), "images")
 
 
@@ -389,17 +402,22 @@ def test_ids_are_unique_whatever_the_records_are_called(tmp_path):
 
 def test_fields_can_be_named(tmp_path):
     """Other names of the fields are given as options; a path goes through lists and documents."""
-    documents = [{"_id": 1, "sku": "A", "kind": "hat", "media": {"photos": [{"jpg": b"1"}, {"jpg": b"2"}]}, "main": b"3"}]
+    documents = [
+        {"_id": 1, "sku": "A", "kind": "hat", "media": {"photos": [{"jpg": b"1"}, {"jpg": b"2"}]}, "main": b"3"}
+    ]
     path = write_bson(tmp_path / "a.bson", documents)
     options = {"id_field": "sku", "label_field": "kind"}
 
     nested = open_source(path, picture_field="media.photos.jpg", **options)
     flat = open_source(path, picture_field="main", **options)
 
-    assert [(row["id"], row["label"], row["data"]) for row in rows_of(nested)] == [("A", "hat", b"1"), ("A_1", "hat", b"2")]
+    assert [(row["id"], row["label"], row["data"]) for row in rows_of(nested)] == [
+        ("A", "hat", b"1"),
+        ("A_1", "hat", b"2"),
+    ]
     assert [(row["id"], row["data"]) for row in rows_of(flat)] == [("A", b"3")]
     assert nested.fingerprint_parts() != flat.fingerprint_parts()
-    with pytest.raises(ConfigError, match="no option 'label'.*Did you mean 'label_field'"):
+    with pytest.raises(ConfigError, match=r"no option 'label'.*Did you mean 'label_field'"):
         open_source(path, label="kind")
 
 
@@ -460,7 +478,10 @@ def idx_pair(folder: Path, stem: str, rows: int, *, ending: str = "", shape: tup
 @pytest.mark.parametrize("ending", ["", ".gz"])
 def test_idx_files_are_paired_by_name(ending, tmp_path):
     """train and t10k are the training and test split; a row is the array's bytes, its label the number beside it."""
-    images = {"train": idx_pair(tmp_path, "train", 11, ending=ending), "test": idx_pair(tmp_path, "t10k", 4, ending=ending)}
+    images = {
+        "train": idx_pair(tmp_path, "train", 11, ending=ending),
+        "test": idx_pair(tmp_path, "t10k", 4, ending=ending),
+    }
     source = open_source(tmp_path)
 
     rows = rows_of(source)
@@ -526,7 +547,7 @@ def test_missing_labels_are_a_data_error(tmp_path):
     idx_pair(tmp_path, "train", 3)
     (tmp_path / "train-labels-idx1-ubyte").unlink()
 
-    with pytest.raises(DataError, match="has no labels beside it. Expected train-labels-idx1-ubyte"):
+    with pytest.raises(DataError, match=r"has no labels beside it\. Expected train-labels-idx1-ubyte"):
         open_source(tmp_path)
 
 
@@ -590,7 +611,9 @@ def test_what_cannot_be_told_has_to_be_said(tmp_path):
     """A file of unknown kind is a ConfigError that shows its first bytes; with the format said, it opens."""
     path = write_bson(tmp_path / "dump", products(2))
 
-    with pytest.raises(ConfigError, match=f"begins with {path.read_bytes()[:4].hex(' ')}.*\n.*--format: images, bson, idx"):
+    with pytest.raises(
+        ConfigError, match=f"begins with {path.read_bytes()[:4].hex(' ')}.*\n.*--format: images, bson, idx"
+    ):
         open_source(path)
     assert len(rows_of(open_source(path, "bson"))) == 3
     with pytest.raises(ConfigError, match="format must be one of auto, images, bson, idx, got 'csv'"):
@@ -601,5 +624,5 @@ def test_options_of_another_format_are_refused(tmp_path):
     """Field names are for BSON; class folders have no options."""
     write_tree(tmp_path / "images", {"a/x.png": b""})
 
-    with pytest.raises(ConfigError, match="format images has no option 'label_field'. It has: none"):
+    with pytest.raises(ConfigError, match=r"format images has no option 'label_field'\. It has: none"):
         open_source(tmp_path / "images", label_field="x")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter, defaultdict
 from fractions import Fraction
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -23,8 +24,10 @@ from firesteel.data.split import (
 )
 from firesteel.errors import ConfigError
 
-PERCENT = st.lists(st.integers(1, 98), min_size=2, max_size=4).filter(lambda parts: sum(parts) <= 99).map(
-    lambda parts: [100 - sum(parts[1:]), *parts[1:]]
+PERCENT = (
+    st.lists(st.integers(1, 98), min_size=2, max_size=4)
+    .filter(lambda parts: sum(parts) <= 99)
+    .map(lambda parts: [100 - sum(parts[1:]), *parts[1:]])
 )
 """Shares of two to four splits in percent, which add up to 100."""
 
@@ -110,7 +113,8 @@ def test_the_rule_is_the_sorted_list_cut_in_parts(classes, percent, seed):
     names = ["train", "a", "b", "c"][: len(percent)]
     fractions = [part / 100 for part in percent]
     groups = {
-        f"class {c}": [f"{c}/{g}" for g, size in enumerate(sizes) for _ in range(size)] for c, sizes in enumerate(classes)
+        f"class {c}": [f"{c}/{g}" for g, size in enumerate(sizes) for _ in range(size)]
+        for c, sizes in enumerate(classes)
     }
     keys = {label: np.array([split_key(seed, group) for group in members]) for label, members in groups.items()}
 
@@ -194,7 +198,7 @@ def test_the_index_does_not_depend_on_the_partitioning(rows, cuts, order):
     """The rows in one batch, or cut anywhere into batches that come in any order: counts and boundaries are equal."""
     fractions = [0.7, 0.2, 0.1]
     edges = sorted({0, len(rows), *(min(cut, len(rows)) for cut in cuts)})
-    parts = [rows[a:b] for a, b in zip(edges, edges[1:])]
+    parts = [rows[a:b] for a, b in pairwise(edges)]
     order.shuffle(parts)
 
     whole = class_index([batch_of(rows)], fractions)
@@ -203,7 +207,8 @@ def test_the_index_does_not_depend_on_the_partitioning(rows, cuts, order):
     assert dict(shared.counts) == dict(whole.counts) == Counter(label for label, _ in rows)
     assert dict(shared.boundaries) == dict(whole.boundaries)
     assert dict(whole.boundaries) == {
-        label: boundaries_of(np.array([key for name, key in rows if name == label]), fractions) for label in whole.counts
+        label: boundaries_of(np.array([key for name, key in rows if name == label]), fractions)
+        for label in whole.counts
     }
 
 

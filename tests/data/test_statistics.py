@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import reduce
+from itertools import pairwise
 from operator import add
 
 import numpy as np
@@ -43,7 +44,7 @@ def test_mean_and_deviation_are_numpys(rows, scale):
 def test_parts_can_be_added_in_any_order(rows, cuts, order):
     """Cut anywhere, summed in parts and added in any order: for uint8 the same to the last bit, else to rounding."""
     edges = sorted({0, len(rows), *(min(cut, len(rows)) for cut in cuts)})
-    parts = [ChannelSums.of(rows[start:stop]) for start, stop in zip(edges, edges[1:])]
+    parts = [ChannelSums.of(rows[start:stop]) for start, stop in pairwise(edges)]
     order.shuffle(parts)
 
     merged, whole = reduce(add, parts), ChannelSums.of(rows)

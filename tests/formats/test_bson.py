@@ -23,7 +23,9 @@ VALUES = st.recursive(
     max_leaves=6,
 )
 DOCUMENTS = st.dictionaries(NAMES, VALUES, max_size=4)
-DUMPED = st.builds(lambda number, rest: {"_id": number, **rest}, INT64, DOCUMENTS.map(lambda d: {"doc": d} if d else {}))
+DUMPED = st.builds(
+    lambda number, rest: {"_id": number, **rest}, INT64, DOCUMENTS.map(lambda d: {"doc": d} if d else {})
+)
 """Documents as MongoDB writes them: the first field is ``_id``."""
 
 
@@ -63,7 +65,9 @@ def broken(items: list[Record | Broken]) -> list[Broken]:
 
 def records(count: int, *, pad: int = 0) -> list[bytes]:
     """Encoded records ``{_id: 0, imgs: ...}``, ``{_id: 1, ...}``, ... as a dump holds them."""
-    return [bson.encode({"_id": i, "imgs": [{"picture": bytes([255]) * (pad + i)}], "category_id": 7}) for i in range(count)]
+    return [
+        bson.encode({"_id": i, "imgs": [{"picture": bytes([255]) * (pad + i)}], "category_id": 7}) for i in range(count)
+    ]
 
 
 def _length_at(data: bytes, offset: int) -> int:

@@ -145,7 +145,9 @@ def test_the_message_of_a_cut_file_names_the_rows():
     """Of a file of 100 rows of 4 bytes, of which 250 bytes are there, the message says so."""
     data = idx_bytes(np.zeros((100, 4), np.uint8))[: 12 + 250]
 
-    with pytest.raises(FormatError, match=r"rows 50 to 100 of 100 needs 200 bytes, 50 are there\. Fetch the file again"):
+    with pytest.raises(
+        FormatError, match=r"rows 50 to 100 of 100 needs 200 bytes, 50 are there\. Fetch the file again"
+    ):
         read_all(data, 50, 100)
 
 

@@ -162,12 +162,16 @@ def test_a_dataframe_of_pictures_is_a_source(spark: Any, tmp_path: Path) -> None
 
 def test_a_dataframe_of_arrays_is_a_source(spark: Any, tmp_path: Path) -> None:
     """Iris' shape: four numbers and a class; an empty partition and a row of another length among them."""
-    rows = [(i % 3, [float(i), 1.0, 2.0, 3.0]) for i in range(60)] + [(0, [1.0, 2.0]), (1, None)]
+    rows = [(i % 3, [float(i), 1.0, 2.0, 3.0]) for i in range(60)] + [
+        (0, [1.0, 2.0]),
+        (1, None),
+        (2, [1.0, 2.0, 3.0, float("nan")]),
+    ]
     frame = spark.createDataFrame(rows, "kind int, values array<double>").repartition(80)
     result = firesteel.prepare(frame, tmp_path / "dataset", features="values", label="kind")
     manifest = result.dataset.manifest
     assert manifest.feature.shape == (4,)
-    assert (manifest.counts.read, manifest.counts.written, manifest.counts.quarantined) == (62, 60, 2)
+    assert (manifest.counts.read, manifest.counts.written, manifest.counts.quarantined) == (63, 60, 3)
     trained = firesteel.train(
         tmp_path / "dataset", tmp_path / "run", model="mlp:hidden=[3,3]", epochs=1, engine="local"
     )
@@ -184,6 +188,17 @@ def test_ml_vectors_and_image_structs_are_features(spark: Any, image_folder: Pat
     result = firesteel.prepare(frame, tmp_path / "i", features="image", label="class", id="origin")
     assert result.dataset.manifest.labels == ["dark", "grey", "white"]
     assert result.dataset.manifest.counts.written == 60
+
+
+def test_a_group_never_lies_in_two_splits(spark: Any, tmp_path: Path) -> None:
+    """Also where its rows are of several classes."""
+    rows = [(f"r{i}", f"g{i // 4}", f"class {i % 3}", [float(i), 1.0]) for i in range(240)]
+    frame = spark.createDataFrame(rows, "name string, owner string, kind string, values array<float>").repartition(5)
+    firesteel.prepare(frame, tmp_path / "dataset", features="values", label="kind", id="name", group="owner")
+    groups = {name: {int(row[1:]) // 4 for row in of} for name, of in ids(tmp_path / "dataset").items()}
+    assert len(groups["train"]) + len(groups["test"]) == 60
+    assert not groups["train"] & groups["test"]
+    assert len(groups["test"]) == 12
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,306 @@
+"""`firesteel prepare` of pictures, on Spark and with local processes, against a bare loop that only decodes them.
+
+    python benchmarks/prepare_images.py --images FOLDER --bson FILE [--copies 8] [--times 4] [--runs 3]
+
+The bare loop is a script with multiprocessing.Pool of two processes that reads, decodes with Firesteel's own decoder
+and resizes; it writes nothing. Firesteel (master local[2], or engine local with two workers) also finds the classes,
+splits, mixes, checksums and writes. FOLDER holds class folders of JPEGs (or train/ and test/ with class folders), FILE
+is a BSON dump of records with `imgs: [{picture}]`.
+
+The given source is multiplied in a temporary folder: --copies times for the small source, --times as often again for
+the large one. Files are hard links where the file system has them; records of the dump get new _ids. Each contestant
+prepares both sizes, in turns:
+
+* whole command: pictures of the large source by the seconds from the shell to the end;
+* the work itself: pictures that the large source has more than the small one, by the seconds that it takes longer, so
+  that what every start costs falls out. At least 0.8 of the bare loop's rate is wanted;
+* peak memory of all processes of the command together (Linux: proportional set size, sampled), for both sizes: it must
+  not grow with the source. Python's processes are also shown alone, because a JVM takes what it may.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import itertools
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import bson
+from measuring import FIRESTEEL, fail, in_turns, note, print_table, ratio, spread
+
+BARE, SPARK, LOCAL = "bare loop", "firesteel, Spark", "firesteel, local"
+_SAMPLE_SECONDS = 0.1
+
+SCRIPT = '''
+"""Decode all pictures of a folder or a BSON dump in two processes: SOURCE HEIGHT WIDTH. Prints how many."""
+
+import os
+import struct
+import sys
+from multiprocessing import Pool
+
+import bson
+
+from firesteel.errors import FormatError
+from firesteel.formats.images import ImageSpec, decode
+
+source, spec = sys.argv[1], ImageSpec(int(sys.argv[2]), int(sys.argv[3]), 3)
+
+
+def decoded(pictures):
+    count = 0
+    for picture in pictures:
+        try:
+            count += decode(picture, spec).pixels is not None
+        except FormatError:
+            pass
+    return count
+
+
+def decode_files(paths):
+    return decoded(open(path, "rb").read() for path in paths)
+
+
+def decode_records(span):
+    with open(source, "rb") as file:
+        file.seek(span[0])
+        records = bson.decode_all(file.read(span[1] - span[0]))
+    return decoded(image["picture"] for record in records for image in record["imgs"])
+
+
+def batches_of_files(size=256):
+    paths = [os.path.join(folder, name) for folder, _, names in os.walk(source) for name in names]
+    return [paths[start : start + size] for start in range(0, len(paths), size)]
+
+
+def batches_of_records(size=4 << 20):
+    edges, position, total = [0], 0, os.path.getsize(source)
+    with open(source, "rb") as file:
+        while position < total:
+            file.seek(position)
+            position += struct.unpack("<i", file.read(4))[0]
+            if position - edges[-1] >= size or position == total:
+                edges.append(position)
+    return list(zip(edges, edges[1:]))
+
+
+with Pool(2) as pool:
+    if os.path.isdir(source):
+        print(sum(pool.imap_unordered(decode_files, batches_of_files())))
+    else:
+        print(sum(pool.imap_unordered(decode_records, batches_of_records())))
+'''
+
+
+# -- sources of two sizes -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Source:
+    """One source in two sizes."""
+
+    name: str
+    small: Path
+    large: Path
+
+
+def multiply_folder(folder: Path, target: Path, copies: int) -> Path:
+    """The same class folders with every file ``copies`` times, under new names."""
+    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+        place = target / file.relative_to(folder).parent
+        place.mkdir(parents=True, exist_ok=True)
+        for number in range(copies):
+            new = place / f"{file.stem}-{number}{file.suffix}"
+            try:
+                os.link(file, new)
+            except OSError:  # another file system, or one without links
+                shutil.copyfile(file, new)
+    return target
+
+
+def multiply_dump(file: Path, target: Path, copies: int) -> Path:
+    """A dump with every record ``copies`` times, each with an _id of its own."""
+    documents = bson.decode_all(file.read_bytes())
+    with target.open("wb") as out:
+        for number, (_, document) in enumerate(itertools.product(range(copies), documents)):
+            out.write(bson.encode({**document, "_id": number}))
+    return target
+
+
+# -- commands, their seconds and their memory -----------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Run:
+    """One command: pictures that it used, its seconds, and the peaks of its memory (None where that is not known)."""
+
+    pictures: int
+    seconds: float
+    peak_bytes: int | None
+    peak_python_bytes: int | None
+
+
+class MemorySampler:
+    """Samples the memory of a process and all its descendants, in a thread, while the context lasts.
+
+    Proportional set size: pages that forked processes share count once.
+    """
+
+    def __init__(self, pid: int):
+        self._pid = pid
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self.peak: int | None = None
+        self.peak_python: int | None = None
+
+    def __enter__(self) -> MemorySampler:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stop.wait(_SAMPLE_SECONDS) and Path("/proc/self/smaps_rollup").exists():
+            sizes = list(_memory_of_tree(self._pid))
+            self.peak = max(self.peak or 0, sum(size for _, size in sizes))
+            self.peak_python = max(self.peak_python or 0, sum(size for name, size in sizes if name != "java"))
+
+
+def _memory_of_tree(root: int) -> Iterator[tuple[str, int]]:
+    """(name, bytes) of a process and its descendants."""
+    names, children = {}, {}
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it has ended
+            head, _, tail = entry.read_text().rpartition(")")
+            names[int(entry.parent.name)] = head.partition("(")[2]
+            children.setdefault(int(tail.split()[1]), []).append(int(entry.parent.name))
+    waiting = [root]
+    while waiting:
+        pid = waiting.pop()
+        waiting += children.get(pid, [])
+        with contextlib.suppress(OSError, StopIteration):
+            lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+            yield names.get(pid, ""), next(int(line.split()[1]) << 10 for line in lines if line.startswith("Pss:"))
+
+
+def run_sampled(command: Sequence[str | Path], work: Path, count: Callable[[str], int]) -> Run:
+    """Run a command to its end; ``count`` reads the number of pictures from its output."""
+    with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
+        process = subprocess.Popen(command, cwd=work, stdout=output, stderr=errors)
+        began = time.perf_counter()
+        with MemorySampler(process.pid) as memory:
+            status = process.wait()
+            seconds = time.perf_counter() - began
+        output.seek(0)
+        errors.seek(0)
+        if status:
+            fail(command, output.read(), errors.read())
+        return Run(count(output.read()), seconds, memory.peak, memory.peak_python)
+
+
+def run_bare(work: Path, source: Path, size: tuple[int, int]) -> Run:
+    return run_sampled([sys.executable, "bare.py", source, *map(str, size)], work, int)
+
+
+def run_firesteel(work: Path, source: Path, size: tuple[int, int], engine: list[str]) -> Run:
+    shutil.rmtree(work / "dataset", ignore_errors=True)
+    command = [*FIRESTEEL, "prepare", source, "dataset", "--size", f"{size[0]}x{size[1]}", "--channels", "3", "--json"]
+    return run_sampled([*command, *engine], work, lambda text: json.loads(text)["written"])
+
+
+# -- the comparison -------------------------------------------------------------------------------------------------
+
+
+def compare(work: Path, source: Source, size: tuple[int, int], options: argparse.Namespace) -> list[list[str]]:
+    """A row of the table for each contestant."""
+    engines = {
+        SPARK: ["--master", "local[2]"],
+        LOCAL: ["--engine", "local", "--workers", "2"],
+    }
+
+    def both(run: Callable[[Path], Run]) -> Callable[[], tuple[Run, Run]]:
+        return lambda: (run(source.small), run(source.large))
+
+    contestants = {BARE: both(lambda path: run_bare(work, path, size))}
+    for name, engine in engines.items():
+        contestants[name] = both(lambda path, engine=engine: run_firesteel(work, path, size, engine))
+    runs = in_turns(contestants, options.runs)
+    whole = {name: [large.pictures / large.seconds for _, large in each] for name, each in runs.items()}
+    work_itself = {name: [_work_rate(*pair) for pair in each] for name, each in runs.items()}
+    return [
+        [
+            name,
+            spread(whole[name]),
+            f"{ratio(whole[name], whole[BARE]):.2f}",
+            spread(work_itself[name]),
+            f"{ratio(work_itself[name], work_itself[BARE]):.2f}",
+            _megabytes([(small.peak_bytes, large.peak_bytes) for small, large in each]),
+            _megabytes([(small.peak_python_bytes, large.peak_python_bytes) for small, large in each]),
+        ]
+        for name, each in runs.items()
+    ]
+
+
+def _work_rate(small: Run, large: Run) -> float:
+    return (large.pictures - small.pictures) / max(1e-3, large.seconds - small.seconds)
+
+
+def _megabytes(peaks: Sequence[tuple[int | None, int | None]]) -> str:
+    columns = [[peak / 1e6 for peak in column if peak is not None] for column in zip(*peaks)]
+    return " -> ".join(f"{statistics.median(column):,.0f}" if column else "--" for column in columns)
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    height, _, width = text.partition("x")
+    return int(height), int(width or height)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=Path, help="class folders of JPEGs")
+    parser.add_argument("--bson", type=Path, help="a BSON dump")
+    parser.add_argument("--copies", type=int, default=8, help="of each file, in the small source")
+    parser.add_argument("--bson-copies", type=int, default=200, help="of each record, in the small source")
+    parser.add_argument("--times", type=int, default=4, help="how many times larger the large source is")
+    parser.add_argument("--size", type=parse_size, default=(32, 32), metavar="HEIGHTxWIDTH", help="default: 32x32")
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--scratch", help="folder for the multiplied sources; default: the system's")
+    options = parser.parse_args()
+    if not options.images and not options.bson:
+        parser.error("give --images, --bson or both")
+    with tempfile.TemporaryDirectory(dir=options.scratch) as folder:
+        work = Path(folder)
+        (work / "bare.py").write_text(SCRIPT)
+        sources = []
+        if options.images:
+            counts = (options.copies, options.copies * options.times)
+            sources.append(Source("JPEGs in folders", *(
+                multiply_folder(options.images.resolve(), work / f"images-{count}", count) for count in counts
+            )))  # fmt: skip
+        if options.bson:
+            counts = (options.bson_copies, options.bson_copies * options.times)
+            sources.append(Source("BSON dump", *(
+                multiply_dump(options.bson, work / f"records-{count}.bson", count) for count in counts
+            )))  # fmt: skip
+        for source in sources:
+            note(f"{source.name}: {source.small.name} and {source.large.name}")
+            header = [source.name, "whole command, pictures/s", "ratio", "the work itself, pictures/s", "ratio",
+                      "peak MB", "of Python"]  # fmt: skip
+            print_table(header, compare(work, source, options.size, options))
+
+
+if __name__ == "__main__":
+    main()
