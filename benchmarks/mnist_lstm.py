@@ -19,7 +19,7 @@ import tempfile
 import time
 from pathlib import Path
 
-JOB = '''
+JOB = """
 import gzip, os, sys, time
 import numpy as np
 
@@ -66,7 +66,7 @@ def train(folder, threads, batch, distributed):
     if distributed:
         dist.destroy_process_group()
     return float(loss)
-'''
+"""
 
 COMMANDS = {
     "plain": "from job import train\nimport sys\ntrain(sys.argv[1], 2, 64, False)\n",
@@ -128,7 +128,9 @@ def main() -> None:
         reference = statistics.median(seconds.get("TorchDistributor", [1.0]))
         for name, values in seconds.items():
             median = statistics.median(values)
-            print(f"{name:<38} median {median:6.2f} s  ({min(values):.2f} to {max(values):.2f})  ratio {median / reference:.2f}")
+            print(
+                f"{name:<38} median {median:6.2f} s  ({min(values):.2f} to {max(values):.2f})  ratio {median / reference:.2f}"
+            )
 
 
 if __name__ == "__main__":
