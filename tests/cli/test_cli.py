@@ -8,11 +8,14 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from firesteel.monitoring.events import read_events
+from firesteel.storage import Place
 from tests.conftest import picture
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -146,7 +149,7 @@ def test_classes_of_any_name_stay_inside_the_dataset(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_stopped_training_ends_its_workers_and_says_so(
-    number: signal.Signals, status: int, dataset: Path, tmp_path: Path
+    number: signal.Signals, status: int, dataset: Path, tmp_path: Path, start: Callable[..., subprocess.Popen[str]]
 ) -> None:
     process = start("train", dataset, tmp_path / "run", "--workers", 2, "--model", "mlp", "--epochs", 100000)
     pids = _workers(tmp_path / "run")
@@ -160,7 +163,7 @@ def test_a_stopped_training_ends_its_workers_and_says_so(
     assert json.loads(firesteel("watch", tmp_path / "run", "--json").stdout)["status"] == "failed"
 
 
-def test_a_stopped_preparation_leaves_nothing(tmp_path: Path) -> None:
+def test_a_stopped_preparation_leaves_nothing(tmp_path: Path, start: Callable[..., subprocess.Popen[str]]) -> None:
     source = tmp_path / "source" / "class"
     source.mkdir(parents=True)
     for i in range(1500):
@@ -176,7 +179,9 @@ def test_a_stopped_preparation_leaves_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.spark
-def test_a_training_on_spark_that_is_stopped_leaves_no_process(dataset: Path, tmp_path: Path) -> None:
+def test_a_training_on_spark_that_is_stopped_leaves_no_process(
+    dataset: Path, tmp_path: Path, start: Callable[..., subprocess.Popen[str]]
+) -> None:
     process = start(
         "train", dataset, tmp_path / "run", "--workers", 2, "--model", "mlp", "--epochs", 100000, "--master", "local[2]"
     )
@@ -217,25 +222,38 @@ def test_without_java_the_way_out_is_named(dataset: Path, tmp_path: Path) -> Non
     assert "Spark needs Java 17 or newer" in refused(done, 1)
 
 
-def start(*arguments: Any) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT, env=environment()
-    )
+@pytest.fixture
+def start() -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Starts commands in the background; what still runs when the test ends is ended."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start_one(*arguments: object) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT, env=environment()
+        )
+        started.append(process)
+        return process
+
+    yield start_one
+    for process in started:
+        process.kill()
+        process.communicate()
 
 
 def _workers(run: Path) -> list[int]:
     """Process ids of the two workers of a run, once both train."""
 
-    def starts() -> list[dict[str, Any]]:
-        found = []
-        for path in (run / "events").glob("worker-*.jsonl"):
-            events = [json.loads(line) for line in path.read_text().splitlines()]
-            if any(event["event"] == "step" for event in events):
-                found.append(events[0])
-        return found
+    def training() -> dict[int, int]:
+        events = read_events(Place.of(run))
+        stepping = {event["worker"] for event in events if event["event"] == "step"}
+        return {
+            event["worker"]: event["pid"]
+            for event in events
+            if event["event"] == "start" and event["worker"] in stepping
+        }
 
-    _until(lambda: len(starts()) == 2)
-    return [event["pid"] for event in starts()]
+    _until(lambda: len(training()) == 2)
+    return list(training().values())
 
 
 def _gone(pids: list[int]) -> None:
