@@ -105,6 +105,9 @@ class Rendezvous:
     listener: int | None = None
     timeout_s: float = 300.0
 
+    def met(self) -> None:
+        """Called when all workers have met; nothing to do where nothing was left for the others to find."""
+
 
 def listening_socket(host: str) -> socket.socket:
     """A socket bound to a free port of ``host`` only, listening."""
@@ -181,6 +184,7 @@ class Meeting:
 
         self.wait_for_all()
         self._met = True
+        self._rendezvous.met()
         world = self._world
         with _gloo_on_loopback(self._rendezvous.host == LOOPBACK):
             dist.init_process_group(

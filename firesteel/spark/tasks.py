@@ -147,13 +147,18 @@ class _LateRendezvous:
     def listener(self) -> int | None:
         return self._resolved.listener
 
+    def met(self) -> None:
+        """All have read where to meet: the file goes at once, so that a worker killed later leaves nothing."""
+        if self._socket is not None:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self._note)
+
     def close(self) -> None:
         """Leave nothing behind: neither a file nor what a reused Python worker would carry into its next task."""
         self._thread.join()
+        self.met()
         if self._socket is not None:
             self._socket.close()
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(self._note)
 
 
 def _by_spark(context: Any, message: str) -> str:

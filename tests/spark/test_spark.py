@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tempfile
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
@@ -68,12 +69,14 @@ def test_a_failing_rank_is_named_on_the_driver(sync: str, spark: Any, dataset: P
 
 
 def test_a_killed_python_worker_is_named_and_the_session_lives_on(spark: Any, dataset: Path, tmp_path: Path) -> None:
+    before = set(Path(tempfile.gettempdir()).glob("firesteel-*"))
     with pytest.raises(WorkerFailed, match=r"worker 1 of 2 on .* was lost"):
         firesteel.train(
             dataset, tmp_path / "run", model="tests.networks:Misbehaving:what=kill", workers=2, spark=spark, epochs=5,
             batch_size=4, threads=1,
         )  # fmt: skip
     assert firesteel.train(dataset, tmp_path / "next", spark=spark, workers=2, **SMALL).rows == 240
+    assert set(Path(tempfile.gettempdir()).glob("firesteel-*")) <= before
 
 
 def test_a_users_module_travels_by_value(spark: Any, dataset: Path, tmp_path: Path, monkeypatch: Any) -> None:
