@@ -99,7 +99,11 @@ class Order:
         """int64 of shape (lanes,)."""
         return np.array([sum(part.rows for part in lane) for lane in self.slices], dtype=np.int64)
 
-    @property
+    @cached_property
+    def _lane_row_list(self) -> list[int]:
+        return [int(rows) for rows in self.lane_rows]
+
+    @cached_property
     def steps_per_epoch(self) -> int:
         return -(-int(self.lane_rows.max()) // (self.global_batch_size // self.lanes))
 
@@ -122,6 +126,9 @@ class Order:
         Returns:
             int64 of shape (rows,): positions in the worker's memory, where its lanes lie one behind the other.
         """
+        if world_size == self.lanes:  # the usual case, in plain integers: this runs at every step
+            rows, steps = self._lane_row_list[rank], self.steps_per_epoch
+            return permutations[rank][step * rows // steps : (step + 1) * rows // steps]
         lanes, starts, stops = self._share(step, rank, world_size)
         parts = [permutations[lane][start:stop] for lane, start, stop in zip(lanes, starts, stops)]
         return np.concatenate(parts) if parts else np.zeros(0, dtype=np.int64)
@@ -134,7 +141,7 @@ class Order:
     def global_rows_at(self, step: int) -> int:
         """Rows of all workers at one step."""
         steps = self.steps_per_epoch
-        return int(((step + 1) * self.lane_rows // steps - step * self.lane_rows // steps).sum())
+        return sum((step + 1) * rows // steps - step * rows // steps for rows in self._lane_row_list)
 
     def permutations(self, epoch: int, rank: int, world_size: int) -> dict[int, np.ndarray]:
         """The shuffled positions of each lane that this worker needs, for one epoch.
