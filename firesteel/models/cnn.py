@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import torch
 from torch import Tensor, nn
 
 from firesteel.errors import ConfigError
@@ -59,7 +60,9 @@ class Cnn(nn.Module):
                 nn.init.kaiming_normal_(layer.weight, a=LEAKY_SLOPE, nonlinearity="leaky_relu")
                 assert layer.bias is not None
                 nn.init.zeros_(layer.bias)
+        # Channels last: the convolutions' fastest layout on CPUs (a step takes two thirds of the time) and tensor cores.
+        self.layers.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, channels, height, width) -> logits (B, K)."""
-        return self.layers(features)
+        return self.layers(features.contiguous(memory_format=torch.channels_last))

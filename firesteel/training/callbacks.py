@@ -87,7 +87,7 @@ class EventLog(Callback):
 
     def on_step_end(self, progress: Progress, loss: Tensor, batch: Batch) -> None:
         if batch.rows:
-            self._window += loss * batch.rows
+            self._window.add_(loss, alpha=batch.rows)
         self._window_rows += batch.rows
         self._window_steps += 1
         if self._window_steps >= self._log_every or progress.step == 1:
