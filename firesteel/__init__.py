@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Any
 from firesteel._version import __version__
 
 if TYPE_CHECKING:
-    from firesteel.api import TrainResult, evaluate, prepare, train
+    from firesteel.api import evaluate, prepare, train
     from firesteel.data.manifest import Dataset
     from firesteel.errors import FiresteelError
     from firesteel.evaluation.counts import Evaluation
     from firesteel.inference.predictor import Prediction, Predictor
+    from firesteel.training.driver import TrainResult
 
 _PUBLIC = {
     "Dataset": "firesteel.data.manifest",
@@ -29,7 +30,7 @@ _PUBLIC = {
     "FiresteelError": "firesteel.errors",
     "Prediction": "firesteel.inference.predictor",
     "Predictor": "firesteel.inference.predictor",
-    "TrainResult": "firesteel.api",
+    "TrainResult": "firesteel.training.driver",
     "evaluate": "firesteel.api",
     "prepare": "firesteel.api",
     "train": "firesteel.api",

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import importlib
 import socket
 import time
 import traceback
@@ -25,6 +26,39 @@ from firesteel.world import LOOPBACK, Meeting, Rendezvous, World
 
 WorkerFunction = Callable[[Any, World, "Meeting | None"], Any]
 """(payload, world, meeting) -> a JSON-able result; ``meeting`` is None if the workers need not talk to each other."""
+
+Named = str
+"""``MODULE:NAME`` of a worker function: whoever launches it need not import it."""
+
+
+def function_of(function: WorkerFunction | Named) -> WorkerFunction:
+    """The function itself."""
+    if not isinstance(function, str):
+        return function
+    module, _, name = function.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+@dataclass(frozen=True)
+class Question:
+    """Something to be found out once, before workers are started for it.
+
+    Attributes:
+        function: raises if the answer is no.
+        payload: for it; JSON-able where the function is given by name.
+    """
+
+    function: WorkerFunction | Named
+    payload: Any = None
+
+    @property
+    def forkable(self) -> bool:
+        """Whether another process may be asked, from which workers are forked: named functions start no thread."""
+        return isinstance(self.function, str)
+
+    def ask(self) -> None:
+        """Ask in this process."""
+        function_of(self.function)(self.payload, World(), None)
 
 
 @dataclass(frozen=True)
@@ -63,8 +97,8 @@ class Launcher(ABC):
     @abstractmethod
     def run(
         self,
-        function: WorkerFunction,
-        payloads: Any | Sequence[Any],
+        function: WorkerFunction | Named,
+        payload: Any,
         *,
         workers: int,
         meet: bool,
@@ -73,8 +107,8 @@ class Launcher(ABC):
         """Run ``function`` once per worker.
 
         Args:
-            function: importable by name on the workers.
-            payloads: picklable; the same object goes to each worker.
+            function: importable on the workers.
+            payload: picklable; goes to each worker.
             workers: how many, all at the same time if they meet.
             meet: give the workers a :class:`Meeting`, through which they can form a process group.
             timeout_s: of the meeting.
@@ -92,8 +126,8 @@ class InProcess(Launcher):
 
     def run(
         self,
-        function: WorkerFunction,
-        payloads: Any | Sequence[Any],
+        function: WorkerFunction | Named,
+        payload: Any,
         *,
         workers: int,
         meet: bool,
@@ -101,15 +135,15 @@ class InProcess(Launcher):
     ) -> list[Any]:
         if workers != 1:
             raise ConfigError(f"this process can be one worker, not {workers}. Use the local or the Spark launcher.")
-        report = run_worker(function, payloads, World(host=socket.gethostname()), None)
+        report = run_worker(function, payload, World(host=socket.gethostname()), None)
         return results_or_raise([report])
 
 
-def run_worker(function: WorkerFunction, payload: Any, world: World, rendezvous: Rendezvous | None) -> Report:
+def run_worker(function: WorkerFunction | Named, payload: Any, world: World, rendezvous: Rendezvous | None) -> Report:
     """Run a worker function here and report how it ended; does not raise, except for Ctrl-C and the like."""
     meeting = Meeting(world, rendezvous) if rendezvous is not None and world.world_size > 1 else None
     try:
-        return Report(world.rank, world.host, result=function(payload, world, meeting))
+        return Report(world.rank, world.host, result=function_of(function)(payload, world, meeting))
     except Exception as error:
         report = failure_report(error, world)
         # The frames of the traceback hold the model's reducer, and that (in cycles) the connections that the others

@@ -15,12 +15,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from typing import IO, Any
 
 from firesteel.launch import (
     Launcher,
+    Named,
     Report,
     WorkerFunction,
     local_rendezvous,
@@ -39,8 +39,8 @@ class LocalProcesses(Launcher):
 
     def run(
         self,
-        function: WorkerFunction,
-        payloads: Any | Sequence[Any],
+        function: WorkerFunction | Named,
+        payload: Any,
         *,
         workers: int,
         meet: bool,
@@ -57,7 +57,7 @@ class LocalProcesses(Launcher):
                 if listener is not None:
                     own = listener.fileno() if rank == 0 else None
                     rendezvous = local_rendezvous(listener.getsockname()[1], own, timeout_s)
-                task = cloudpickle.dumps((function, payloads, world, rendezvous))
+                task = cloudpickle.dumps((function, payload, world, rendezvous))
                 worker = _WorkerProcess(world, task, listener.fileno() if listener and rank == 0 else None)
                 stack.callback(worker.end)
                 started.append(worker)

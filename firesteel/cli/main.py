@@ -155,10 +155,11 @@ def train(
         from firesteel.cli.report import announce_training, show_trained
         from firesteel.data.manifest import Dataset
         from firesteel.monitoring.progress import watching_run
+        from firesteel.runtime import Runtime
         from firesteel.storage import Place
 
         opened = Dataset.open(Place.of(dataset))
-        runtime = api.Runtime(engine, master)  # type: ignore[arg-type]
+        runtime = Runtime(engine, master)  # type: ignore[arg-type]
         if not as_json:
             announce_training(opened, runtime, model, workers, batch_size, epochs)
         result = api.train(

@@ -11,11 +11,12 @@ from firesteel.monitoring.state import RunState
 from firesteel.storage import Place
 
 if TYPE_CHECKING:
-    from firesteel.api import Runtime, TrainResult
     from firesteel.data.commit import Prepared
     from firesteel.data.manifest import Dataset
     from firesteel.evaluation.counts import Evaluation
     from firesteel.inference.predictor import Predictor
+    from firesteel.runtime import Runtime
+    from firesteel.training.driver import TrainResult
 
 _MAX_CLASSES = 60
 _MAX_CONFUSION = 20

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,36 +13,13 @@ from firesteel.data.cache import load_rows
 from firesteel.data.loader import Normalizer
 from firesteel.data.manifest import Dataset
 from firesteel.data.order import Slice, lane_slices
-from firesteel.errors import RunError
 from firesteel.evaluation.counts import ClassificationCounts
+from firesteel.evaluation.driver import EvaluatePayload, match
 from firesteel.models.description import ModelDescription, load_model, read_description
 from firesteel.storage import Place
 from firesteel.world import Meeting, World, using_threads
 
 _CHUNK_BYTES = 64 << 20
-
-
-@dataclass(frozen=True)
-class EvaluatePayload:
-    """What travels to each worker of an evaluation.
-
-    Attributes:
-        model_folder: URI.
-        dataset: URI.
-        split: name.
-        batch_size: rows a forward pass.
-        device: auto, cpu or cuda.
-        threads: of torch; None leaves it.
-        model: factory or name, where the description alone may not be followed.
-    """
-
-    model_folder: str
-    dataset: str
-    split: str
-    batch_size: int = 256
-    device: str = "auto"
-    threads: int | None = None
-    model: Any = None
 
 
 def evaluate_worker(payload: EvaluatePayload, world: World, meeting: Meeting | None) -> dict[str, Any]:
@@ -52,13 +28,13 @@ def evaluate_worker(payload: EvaluatePayload, world: World, meeting: Meeting | N
     with using_threads(payload.threads or world.default_threads):
         folder, dataset = Place.of(payload.model_folder), Dataset.open(payload.dataset)
         description = read_description(folder)
-        class_of_label = match(description, dataset)
+        class_of_label = torch.tensor(match(description, dataset), device=world.torch_device)
         model = load_model(folder, description, payload.model).to(world.torch_device)
         shard_rows = [shard.rows for shard in dataset.split(payload.split).shards]
         mine = lane_slices(shard_rows, world.world_size)[world.rank]
         counts = ClassificationCounts.zero(len(description.labels))
         for features, labels in _batches(dataset, payload, mine, description, world.torch_device):
-            counts += count_batch(model, features, labels, class_of_label.to(world.torch_device))
+            counts += count_batch(model, features, labels, class_of_label)
     return counts.to_json()
 
 
@@ -83,33 +59,6 @@ def count_batch(model: nn.Module, features: Tensor, labels: Tensor, class_of_lab
         int((top == target[:, None]).any(dim=1).sum()),
         float(loss),
     )
-
-
-def match(description: ModelDescription, dataset: Dataset) -> Tensor:
-    """The model's number of each label of the dataset.
-
-    Raises:
-        RunError: if the model was made for rows of another shape or for other classes.
-    """
-    wants, has = description.feature, dataset.feature
-    if tuple(wants.shape) != tuple(has.shape) or wants.dtype != has.dtype:
-        raise RunError(
-            f"the model takes {_shape(wants)}, {dataset.place} holds {_shape(has)}."
-            f" It was trained on {description.trained_on.get('dataset', 'another dataset')}."
-        )
-    number = {label: position for position, label in enumerate(description.labels)}
-    unknown = [label for label in dataset.manifest.labels if label not in number]
-    if unknown:
-        shown = ", ".join(repr(label) for label in unknown[:3])
-        raise RunError(
-            f"{dataset.place} has {len(unknown)} classes that the model does not know ({shown}{', ...' * (len(unknown) > 3)});"
-            f" it knows {len(number)}.\nIt was trained on {description.trained_on.get('dataset', 'another dataset')}."
-        )
-    return torch.tensor([number[label] for label in dataset.manifest.labels], dtype=torch.int64)
-
-
-def _shape(feature: Any) -> str:
-    return "x".join(map(str, feature.shape)) + f" {feature.dtype}"
 
 
 def _batches(

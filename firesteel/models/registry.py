@@ -9,7 +9,7 @@ import sys
 import sysconfig
 import typing
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -45,7 +45,9 @@ class ModelSource:
 
 
 def resolve_model(model: str | Spec | Factory) -> ModelSource:
-    """Find out how a model is to be made, and that its factory exists; nothing is built.
+    """Find out how a model is to be made, and that its factory exists; nothing is built, and options are not checked.
+
+    Networks of the zoo are not imported for it: they need torch.
 
     Args:
         model: a name of the zoo, ``MODULE:FACTORY``, either with options behind, or a callable.
@@ -58,7 +60,6 @@ def resolve_model(model: str | Spec | Factory) -> ModelSource:
     spec = parse_spec(model)
     source = ModelSource(spec)
     if spec.name in ZOO:
-        check_options(f"model {spec.name}", spec.options, _parameters(load_factory(spec.name)) or ())
         return source
     if ":" not in spec.name:
         raise ModelError(
@@ -146,10 +147,10 @@ def is_trusted_factory(name: str) -> bool:
     A description can come from anybody; following it calls a function by name. Networks of the zoo, subclasses of
     ``torch.nn.Module`` and functions that declare to return one do what a model factory does, and nothing else is called.
     """
-    from torch import nn
-
     if name in ZOO:
         return True
+    from torch import nn
+
     factory = load_factory(name)
     if inspect.isclass(factory):
         return issubclass(factory, nn.Module)
@@ -160,20 +161,28 @@ def is_trusted_factory(name: str) -> bool:
     return inspect.isclass(returned) and issubclass(returned, nn.Module)
 
 
-def travelling_module(source: ModelSource) -> ModuleType | None:
-    """The user's module that must travel by value because workers elsewhere cannot import it; else None."""
+def travelling_source(source: ModelSource) -> ModelSource:
+    """The source as it can travel: workers elsewhere cannot import the user's own module, so that goes by value."""
+    if source.spec.name in ZOO and source.factory is None:
+        return source
     factory = source.factory or load_factory(source.spec.name)
     module = sys.modules.get(getattr(factory, "__module__", ""))
+    if module is None or not _is_users_own(module):
+        return source
+    import cloudpickle
+
+    cloudpickle.register_pickle_by_value(module)
+    return replace(source, factory=factory)
+
+
+def _is_users_own(module: ModuleType) -> bool:
     path = getattr(module, "__file__", None)
-    if module is None or path is None or module.__name__ == "__main__":
-        return None
+    if path is None or module.__name__ == "__main__":  # cloudpickle sends that by value anyway
+        return False
     installed = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
     here = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    if any(os.path.abspath(path).startswith(folder + os.sep) for folder in installed) or (
-        module.__name__.split(".")[0] == "firesteel" and os.path.abspath(path).startswith(here + os.sep)
-    ):
-        return None
-    return module
+    ours = module.__name__.split(".")[0] == "firesteel" and os.path.abspath(path).startswith(here + os.sep)
+    return not ours and not any(os.path.abspath(path).startswith(folder + os.sep) for folder in installed)
 
 
 def _source_of_callable(factory: Factory) -> ModelSource:

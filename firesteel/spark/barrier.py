@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from firesteel.errors import FiresteelError, ResourceError, WorkerFailed
-from firesteel.launch import Launcher, Report, WorkerFunction, results_or_raise
+from firesteel.launch import Launcher, Named, Report, WorkerFunction, results_or_raise
 from firesteel.spark import tasks
 
 if TYPE_CHECKING:
@@ -32,8 +32,8 @@ class SparkWorkers(Launcher):
 
     def run(
         self,
-        function: WorkerFunction,
-        payloads: Any | Sequence[Any],
+        function: WorkerFunction | Named,
+        payload: Any,
         *,
         workers: int,
         meet: bool,
@@ -41,7 +41,7 @@ class SparkWorkers(Launcher):
     ) -> list[Any]:
         import cloudpickle
 
-        task = cloudpickle.dumps((function, payloads))
+        task = cloudpickle.dumps((function, payload))
         frame = _numbers(self._spark, workers).mapInArrow(
             partial(tasks.run_barrier_worker, task, secrets.token_hex(8), timeout_s, meet),
             tasks.RESULT_SCHEMA,

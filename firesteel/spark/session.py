@@ -9,9 +9,10 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from firesteel.errors import ResourceError
-from firesteel.spark import class_archive
+from firesteel.spark import class_archive, daemon
+from firesteel.spark.ahead import DaemonAhead, started_ahead
 from firesteel.spark.noise import quiet_jvm
-from firesteel.spark.settings import check_java, check_pyspark, configured_master, is_remote
+from firesteel.spark.settings import SHARES_HOST, check_java, check_pyspark, is_remote, master_in_environment
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -21,7 +22,12 @@ _LOG_OPTION = "-Dlog4j2.configurationFile=file:" + os.path.join(os.path.dirname(
 
 @contextlib.contextmanager
 def open_session(
-    master: str | None = None, *, conf: Mapping[str, str] | None = None, debug: bool = False, name: str = "firesteel"
+    master: str | None = None,
+    *,
+    conf: Mapping[str, str] | None = None,
+    debug: bool = False,
+    name: str = "firesteel",
+    ahead: DaemonAhead | None = None,
 ) -> Iterator[SparkSession]:
     """The active session if there is one (it stays open), else a new one (it is stopped at the end).
 
@@ -30,6 +36,7 @@ def open_session(
         conf: Spark settings; they win over Firesteel's.
         debug: let Spark log.
         name: of the application.
+        ahead: the process that will be Spark's Python daemon; None starts one where that is possible.
 
     Raises:
         ResourceError: if pyspark or Java is missing, or Spark does not start.
@@ -42,16 +49,20 @@ def open_session(
         yield active
         return
     remote = is_remote(master)
-    if not remote:
-        check_java()
-    session = _start(master, dict(conf or {}), debug, name, remote)
-    try:
+    conf = dict(conf or {})
+    with contextlib.ExitStack() as stack:
+        if not remote:
+            check_java()
+            master = master or master_in_environment() or "local[*]"
+            ahead = ahead or stack.enter_context(started_ahead(master, conf))
+        session = _start(master, conf, debug, name, remote, ahead)
+        stack.callback(session.stop)
         yield session
-    finally:
-        session.stop()
 
 
-def _start(master: str | None, conf: dict[str, str], debug: bool, name: str, remote: bool) -> SparkSession:
+def _start(
+    master: str | None, conf: dict[str, str], debug: bool, name: str, remote: bool, ahead: DaemonAhead | None
+) -> SparkSession:
     from pyspark.sql import SparkSession
 
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
@@ -59,9 +70,11 @@ def _start(master: str | None, conf: dict[str, str], debug: bool, name: str, rem
     if remote:
         builder = builder.remote(master) if master else builder
     else:
-        master = master or os.environ.get("MASTER") or configured_master() or "local[*]"
+        assert master is not None
         builder = builder.master(master)
         conf = _settings(master, debug) | conf
+        if ahead is not None:
+            conf[f"spark.executorEnv.{daemon.ADDRESS}"] = ahead.address
     for key, value in conf.items():
         builder = builder.config(key, value)
     try:
@@ -87,6 +100,8 @@ def _settings(master: str, debug: bool) -> dict[str, str]:
     }
     if not master.startswith("local"):
         return settings if debug else settings | {"spark.driver.extraJavaOptions": _LOG_OPTION}
+    if not master.startswith("local-cluster"):
+        settings[f"spark.executorEnv.{SHARES_HOST}"] = "1"
     # Nothing listens that need not.
     java = local_java_options(debug=debug)
     return settings | {
@@ -95,7 +110,7 @@ def _settings(master: str, debug: bool) -> dict[str, str]:
         "spark.ui.enabled": "false",
         "spark.driver.bindAddress": "127.0.0.1",
         "spark.driver.host": "127.0.0.1",
-        "spark.python.daemon.module": "firesteel.spark.daemon",
+        "spark.python.daemon.module": daemon.__name__,
         "spark.sql.shuffle.partitions": "8",
         "spark.sql.catalogImplementation": "in-memory",
     }

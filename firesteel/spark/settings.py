@@ -8,11 +8,15 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from importlib.metadata import version
 
 from firesteel.errors import ResourceError
 
 _MIN_JAVA = 17
+
+SHARES_HOST = "FIRESTEEL_WORKERS_SHARE_HOST"
+"""Environment variable, set by local masters: one task slot is not one core there; workers share those of the host."""
 
 
 def slots_of(master: str) -> int | None:
@@ -116,3 +120,9 @@ def master_in_environment() -> str | None:
 def is_remote(master: str | None) -> bool:
     """True for Spark Connect, which needs no Java here."""
     return (master or os.environ.get("SPARK_REMOTE", "")).startswith("sc://")
+
+
+def has_session() -> bool:
+    """True if this process has an active Spark session; pyspark is not imported to find out."""
+    sql = sys.modules.get("pyspark.sql")
+    return sql is not None and sql.SparkSession.getActiveSession() is not None

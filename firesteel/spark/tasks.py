@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from firesteel.spark.settings import SHARES_HOST
+
 if TYPE_CHECKING:
     from firesteel.world import Rendezvous
 
@@ -85,7 +87,7 @@ def result_batch(number: int, result: bytes) -> pa.RecordBatch:
 
 def _granted_cores(context: Any, workers_here: int) -> int:
     """Cores of this worker: its share of the host in local mode, else what Spark granted to the task."""
-    if os.environ.get("FIRESTEEL_LOCAL_MASTER"):
+    if os.environ.get(SHARES_HOST):
         return max(1, len(os.sched_getaffinity(0)) // workers_here)
     return max(1, int(context.cpus()))
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from firesteel.data.manifest import Dataset
+from firesteel.data.order import Order
 from firesteel.errors import ConfigError
+from firesteel.models.registry import ModelSource
 from firesteel.specs import Spec, parse_spec
 
 
@@ -73,6 +77,24 @@ class TrainJob(BaseModel):
     @property
     def global_batch_size(self) -> int:
         return self.batch_size * self.workers
+
+    def order(self, dataset: Dataset) -> Order:
+        """The order in which this job reads its split.
+
+        Raises:
+            ConfigError: if there are too few rows for the workers.
+        """
+        shard_rows = tuple(shard.rows for shard in dataset.split(self.split).shards)
+        return Order(shard_rows, self.lanes or self.workers, self.global_batch_size, self.seed)
+
+
+@dataclass(frozen=True)
+class TrainPayload:
+    """What travels to each worker of a training run."""
+
+    job: TrainJob
+    run: str
+    model: ModelSource
 
 
 def checked(model: type[BaseModel], values: dict[str, Any]) -> Any:

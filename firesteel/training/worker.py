@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 from contextlib import ExitStack
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,7 +16,7 @@ from firesteel.data.loader import Loader, Normalizer
 from firesteel.data.manifest import Dataset
 from firesteel.data.order import Order
 from firesteel.errors import DatasetError, WorkerFailed
-from firesteel.models import ModelSource, build_model, count_parameters
+from firesteel.models import build_model, count_parameters
 from firesteel.models.description import ModelDescription, normalization_for, save_model
 from firesteel.monitoring.events import EventWriter, events_of
 from firesteel.specs import Spec
@@ -25,20 +24,12 @@ from firesteel.storage import Place
 from firesteel.sync import make_sync
 from firesteel.sync.base import SyncStrategy
 from firesteel.training.callbacks import Callback, EventLog, Progress
-from firesteel.training.job import TrainJob
+from firesteel.training.job import TrainJob, TrainPayload
 from firesteel.training.loop import train
 from firesteel.training.optimizers import make_optimizer
 from firesteel.training.run import RunDirectory
+from firesteel.training.trial import trainable_parameters
 from firesteel.world import Meeting, World, using_threads
-
-
-@dataclass(frozen=True)
-class TrainPayload:
-    """What travels to each worker of a training run."""
-
-    job: TrainJob
-    run: str
-    model: ModelSource
 
 
 def train_worker(payload: TrainPayload, world: World, meeting: Meeting | None) -> dict[str, Any]:
@@ -61,12 +52,11 @@ def train_worker(payload: TrainPayload, world: World, meeting: Meeting | None) -
         events = stack.enter_context(EventWriter(Place.of(payload.run), world.rank))
         stack.enter_context(using_threads(job.threads or world.default_threads))
         dataset = _open_dataset(job)
-        order = order_of(job, dataset)
+        order = job.order(dataset)
         rows = _load(job, dataset, order, world)
         model = build_model(payload.model, input_shape=job.input_shape, num_classes=job.num_classes, seed=job.seed)
         model.to(world.torch_device)
-        trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        optimizer = make_optimizer(job.optimizer, trainable, job.learning_rate)
+        optimizer = make_optimizer(job.optimizer, trainable_parameters(model, payload.model), job.learning_rate)
         torch.manual_seed(job.seed * 1_000_003 + world.rank)  # dropout must differ between workers
         sync = make_sync(job.sync if world.world_size > 1 else Spec(name="none"))
         normalization = normalization_for(job.normalize, dataset.manifest.statistics)
@@ -91,12 +81,6 @@ def train_worker(payload: TrainPayload, world: World, meeting: Meeting | None) -
         "loss_sums": log.epoch_sums,
         "parameters": count_parameters(model),
     }
-
-
-def order_of(job: TrainJob, dataset: Dataset) -> Order:
-    """The order in which a job reads its split."""
-    shard_rows = tuple(shard.rows for shard in dataset.split(job.split).shards)
-    return Order(shard_rows, job.lanes or job.workers, job.global_batch_size, job.seed)
 
 
 def _open_dataset(job: TrainJob) -> Dataset:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -19,6 +20,7 @@ import firesteel.spark
 from firesteel.data.manifest import Dataset
 from firesteel.data.shards import read_ids
 from firesteel.errors import ConfigError, DataError, ResourceError, WorkerFailed
+from firesteel.world import Meeting, World
 from tests.conftest import picture
 
 pytestmark = pytest.mark.spark
@@ -49,6 +51,18 @@ def test_one_spark_worker_gives_the_weights_of_this_process(
     firesteel.train(dataset, tmp_path / "spark", spark=spark, workers=1, **SMALL)
     firesteel.train(dataset, tmp_path / "local", engine="local", **SMALL)
     assert weights(tmp_path / "spark") == weights(tmp_path / "local")
+
+
+def test_local_workers_share_the_cores_of_the_host(spark: Any) -> None:
+    """As local processes do, so that both compute the same: a slot of ``local[N]`` is not one core."""
+    cores = len(os.sched_getaffinity(0))
+    for workers in (1, 2):
+        granted = firesteel.spark.SparkWorkers(spark).run(_granted, None, workers=workers, meet=False)
+        assert granted == [max(1, cores // workers)] * workers
+
+
+def _granted(payload: None, world: World, meeting: Meeting | None) -> int | None:
+    return world.cores
 
 
 def test_evaluation_on_spark_counts_the_same(spark: Any, dataset: Path, tmp_path: Path) -> None:
