@@ -32,17 +32,16 @@ from firesteel.data.manifest import (
 from firesteel.data.preparation import (
     DEFAULT_SPLIT,
     MARKER_NAME,
-    PROGRESS_FOLDER,
     ClassIndex,
     Engine,
     PrepareOptions,
     PreparePlan,
     Report,
-    announce_rows,
     feature_of,
     guess_image,
     kept_and_dropped,
 )
+from firesteel.data.progress import PROGRESS_FOLDER, announce_rows
 from firesteel.data.sources import ArraySpec
 from firesteel.data.split import SplitRule
 from firesteel.errors import DataError, DatasetError

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from firesteel.data.partition import write_partition
 from firesteel.data.preparation import (
     ClassIndex,
     Engine,
@@ -17,7 +18,6 @@ from firesteel.data.preparation import (
     Report,
     class_index,
     index_partition,
-    write_partition,
 )
 from firesteel.data.sources import BsonSource, Row, Source
 from firesteel.launch import InProcess, Launcher

@@ -1,20 +1,19 @@
-"""From a source to a prepared dataset: options, the plan that travels to the tasks, the task, and the commit.
+"""From a source to a prepared dataset: options, the plan that travels to the tasks, their reports.
 
 ::
 
-    plan    = plan_preparation(source, options)     on the driver: size and channels, classes, split rule
-    reports = write_partition(plan, ...)            in many tasks: decode, resize, split, write shards
-    commit(plan, reports)                           on the driver: add up, check, write the manifest
+    plan    = make_plan(...)                on the driver: size and channels, classes, split rule
+    reports = write_partition(plan, ...)    in many tasks: decode, resize, split, write shards
+    commit(...)                             on the driver: add up, check, write the manifest
+
+The task is in :mod:`firesteel.data.partition`, what the driver does around the tasks in :mod:`firesteel.data.commit`.
 
 What runs the tasks (local processes or Spark) is an :class:`Engine`; this module knows neither.
 """
 
 from __future__ import annotations
 
-import json
 import math
-import time
-import uuid
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -26,20 +25,16 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from firesteel.data.manifest import Feature, Shard
-from firesteel.data.shards import ShardWriter, WrittenShard, write_quarantine
+from firesteel.data.shards import WrittenShard
 from firesteel.data.sources import ArraySpec, Row, Source
 from firesteel.data.split import SplitRule, boundaries_of, parse_fractions, split_key
 from firesteel.data.statistics import ChannelSums
 from firesteel.errors import ConfigError, DataError, FormatError
 from firesteel.formats import images
 from firesteel.formats.images import ImageSpec
-from firesteel.storage import Place
 
 DEFAULT_SPLIT = {"train": 0.8, "test": 0.2}
-PROGRESS_FOLDER = ".progress"
 MARKER_NAME = "preparing.json"
-_SUM_ROWS = 256
-_TOTAL_NAME = "total"
 
 
 class PrepareOptions(BaseModel):
@@ -298,155 +293,3 @@ def feature_of(image: ImageSpec | None, array: ArraySpec | None, encoding: Liter
         raise ConfigError("encoding jpeg is for pictures; this source holds arrays. Use --encoding raw.")
     picture = array.dtype == "uint8" and len(array.shape) == 3 and array.shape[0] in (1, 3)
     return Feature(dtype=array.dtype, shape=array.shape, encoding="raw", kind="image" if picture else "array")
-
-
-# -- the task -------------------------------------------------------------------------------------------------------
-
-
-def write_partition(plan: PreparePlan, number: int, rows: Iterable[Row]) -> Report:
-    """Decode, resize, split and write the rows of one partition.
-
-    Args:
-        plan: the same in every task.
-        number: of the partition; with the plan's seed it fixes the mixing.
-        rows: of the partition, in an order that is the same each time.
-
-    Returns:
-        what was done. Files carry a random part in their names: those of an attempt that fails are in no report.
-    """
-    return _PartitionWriter(plan, number).run(rows)
-
-
-class _PartitionWriter:
-    """The state of one task: one shard writer a split, the quarantine, the counts."""
-
-    def __init__(self, plan: PreparePlan, number: int):
-        self._plan = plan
-        self._dataset = Place.of(plan.dataset)
-        self._name = f"part-{number:05d}-{uuid.uuid4().hex[:8]}"
-        self._label_of = {name: label for label, name in enumerate(plan.labels)}
-        self._report = Report()
-        self._quarantine: list[dict[str, Any]] = []
-        self._unsummed: list[bytes] = []
-        self._writers = {
-            split: ShardWriter(
-                self._dataset, split, plan.feature, shard_bytes=plan.shard_bytes, name=self._name,
-                seed=plan.seed + number,
-            )
-            for split in plan.splits
-        }  # fmt: skip
-        self._progress = _Progress(self._dataset, number)
-
-    def run(self, rows: Iterable[Row]) -> Report:
-        for row in rows:
-            self._report.read += 1
-            try:
-                self._take(row)
-            except FormatError as error:
-                self._set_aside(row.id, str(error), row.data)
-            if self._report.read % 64 == 0:
-                self._progress.say(self._report.read)
-        self._close()
-        return self._report
-
-    def _take(self, row: Row) -> None:
-        plan, label, split = self._plan, row.label, row.split
-        if row.problem is not None:
-            raise FormatError(row.problem)
-        if label is None:
-            raise FormatError("no label")
-        if label in plan.dropped:
-            self._report.dropped += 1
-            return
-        if label not in self._label_of:
-            raise FormatError("its class was not there when the source was indexed; did the source change?")
-        if plan.rule is not None:
-            split = plan.rule.split_of(label, row.id if row.group is None else row.group)
-        elif split is None:
-            raise FormatError("in no split of the source")
-        raw, stored = self._encode(row.data)
-        if split == "train":
-            self._add_sums(raw)
-        self._writers[split].add(row.id, self._label_of[label], stored)
-        self._report.written += 1
-
-    def _encode(self, data: bytes) -> tuple[bytes, bytes]:
-        """The row as raw bytes of the feature's shape, and as it is stored."""
-        spec = self._plan.image
-        if spec is None:
-            expected = math.prod(self._plan.feature.shape) * np.dtype(self._plan.feature.dtype).itemsize
-            if data is None or len(data) != expected:
-                raise FormatError(f"array of {len(data or b'')} bytes, expected {expected}")
-            if not _is_finite(data, self._plan.feature.dtype):
-                raise FormatError("array with NaN or infinity")
-            return data, data
-        decoded = images.decode(data, spec)
-        self._report.resized += decoded.original[:2] != (spec.height, spec.width)
-        self._report.recolored += decoded.original[2] > spec.channels
-        raw = np.ascontiguousarray(decoded.pixels.transpose(2, 0, 1)).tobytes()  # (H, W, C) -> (C, H, W)
-        return raw, images.encode_jpeg(decoded.pixels) if self._plan.feature.encoding == "jpeg" else raw
-
-    def _set_aside(self, place: str, reason: str, data: bytes | None) -> None:
-        self._report.quarantined += 1
-        self._report.reasons[_kind_of(reason)] += 1
-        self._quarantine.append({"place": place, "reason": reason, "head": (data or b"")[:64]})
-
-    def _add_sums(self, raw: bytes) -> None:
-        self._unsummed.append(raw)
-        if len(self._unsummed) >= _SUM_ROWS:
-            self._flush_sums()
-
-    def _flush_sums(self) -> None:
-        if not self._unsummed:
-            return
-        rows = np.frombuffer(b"".join(self._unsummed), dtype=self._plan.feature.dtype)
-        sums = ChannelSums.of(rows.reshape(len(self._unsummed), *self._plan.feature.shape))
-        self._report.sums = sums if self._report.sums is None else self._report.sums + sums
-        self._unsummed = []
-
-    def _close(self) -> None:
-        self._flush_sums()
-        for split, writer in self._writers.items():
-            self._report.shards += [(split, shard) for shard in writer.close()]
-        if self._quarantine:
-            self._report.quarantine.append(write_quarantine(self._dataset, self._name, self._quarantine))
-        self._progress.say(self._report.read, at_once=True)
-
-
-def _is_finite(data: bytes, dtype: str) -> bool:
-    values = np.frombuffer(data, dtype=dtype)
-    return values.dtype.kind != "f" or bool(np.isfinite(values).all())
-
-
-def _kind_of(reason: str) -> str:
-    """A reason without the particulars of one record, to count by."""
-    return reason.partition(":")[0].partition(" (")[0][:100]
-
-
-class _Progress:
-    """Says on storage how many rows this task has read, at most once a second; the driver adds them up."""
-
-    def __init__(self, dataset: Place, number: int):
-        self._place = dataset / f"{PROGRESS_FOLDER}/{number:05d}"
-        self._last = time.monotonic()
-
-    def say(self, rows: int, *, at_once: bool = False) -> None:
-        if at_once or time.monotonic() - self._last >= 1.0:
-            self._last = time.monotonic()
-            self._place.write_text(json.dumps(rows))
-
-
-def announce_rows(dataset: Place, rows: int) -> None:
-    """Say for the progress how many rows there will be."""
-    (dataset / PROGRESS_FOLDER / _TOTAL_NAME).write_text(json.dumps(rows))
-
-
-def progress_of(dataset: Place) -> tuple[int, int | None]:
-    """Rows that the tasks have read so far, as they say, and how many there will be, if that is known."""
-    folder, done, total = dataset / PROGRESS_FOLDER, 0, None
-    for entry in folder.files() if folder.exists() else ():
-        if entry.path == _TOTAL_NAME:
-            total = int((folder / entry.path).read_text())
-        elif ".tmp" not in entry.path:  # hdfs and the like: NAME.tmp-1a2b while it is written
-            done += int((folder / entry.path).read_text())
-    return done, total

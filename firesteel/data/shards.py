@@ -64,16 +64,19 @@ class ShardWriter:
         """
         self._dataset, self._split, self._feature, self._name = dataset, split, feature, name
         self._shard_bytes, self._seed = shard_bytes, seed
-        self._reset()
+        self._rows: _RawRows | _EncodedRows = (
+            _RawRows(feature, shard_bytes) if feature.encoding == "raw" else _EncodedRows()
+        )
+        self._ids: list[str] = []
+        self._labels: list[int] = []
         self.written: list[WrittenShard] = []
 
-    def add(self, row_id: str, label: int, data: bytes | memoryview) -> None:
-        """Add a row; raw data must have the size of the feature."""
+    def add(self, row_id: str, label: int, features: Any) -> None:
+        """Add a row: for ``raw`` an array of the feature's dtype and shape, for ``jpeg`` its bytes."""
+        self._rows.add(features)
         self._ids.append(row_id)
         self._labels.append(label)
-        self._rows.append(data)
-        self._bytes += len(data)
-        if self._bytes >= self._shard_bytes:
+        if self._rows.num_bytes >= self._shard_bytes:
             self._write()
 
     def close(self) -> list[WrittenShard]:
@@ -81,12 +84,6 @@ class ShardWriter:
         if self._ids:
             self._write()
         return self.written
-
-    def _reset(self) -> None:
-        self._ids: list[str] = []
-        self._labels: list[int] = []
-        self._rows: list[bytes | memoryview] = []
-        self._bytes = 0
 
     def _write(self) -> None:
         number = len(self.written)
@@ -97,19 +94,63 @@ class ShardWriter:
         rows_per_class = Counter(self._labels)
         shard = _write_parquet(self._dataset, path, self._tables(order))
         self.written.append(WrittenShard(shard, dict(sorted(rows_per_class.items()))))
-        self._reset()
+        self._rows.clear()
+        self._ids, self._labels = [], []
 
     def _tables(self, order: np.ndarray) -> Iterator[pa.Table]:
-        rows_per_group = max(1, len(order) * ROW_GROUP_BYTES // max(1, self._bytes))
+        rows_per_group = max(1, len(order) * ROW_GROUP_BYTES // max(1, self._rows.num_bytes))
         schema = _schema(self._feature)
         for start in range(0, len(order), rows_per_group):
             part = order[start : start + rows_per_group]
             columns = [
                 pa.array([self._ids[i] for i in part], pa.string()),
                 pa.array([self._labels[i] for i in part], pa.int32()),
-                pa.array([self._rows[i] for i in part], schema.field("features").type),
+                self._rows.take(part),
             ]
             yield pa.Table.from_arrays(columns, schema=schema)
+
+
+class _RawRows:
+    """Rows of fixed size, one behind the other: nothing is allocated for a row, and Arrow takes them as they lie."""
+
+    def __init__(self, feature: Feature, shard_bytes: int):
+        row = np.dtype(feature.dtype).itemsize * math.prod(feature.shape)
+        self._values = np.empty((-(-shard_bytes // row), *feature.shape), dtype=feature.dtype)
+        self._type = _schema(feature).field("features").type
+        self._count, self._row_bytes = 0, row
+
+    @property
+    def num_bytes(self) -> int:
+        return self._count * self._row_bytes
+
+    def add(self, features: np.ndarray) -> None:
+        self._values[self._count] = features
+        self._count += 1
+
+    def take(self, positions: np.ndarray) -> pa.Array:
+        taken = self._values[positions]
+        return pa.Array.from_buffers(self._type, len(positions), [None, pa.py_buffer(taken)])
+
+    def clear(self) -> None:
+        self._count = 0
+
+
+class _EncodedRows:
+    """Rows of any size, as bytes."""
+
+    def __init__(self) -> None:
+        self._values: list[bytes] = []
+        self.num_bytes = 0
+
+    def add(self, features: bytes) -> None:
+        self._values.append(features)
+        self.num_bytes += len(features)
+
+    def take(self, positions: np.ndarray) -> pa.Array:
+        return pa.array([self._values[i] for i in positions], pa.binary())
+
+    def clear(self) -> None:
+        self._values, self.num_bytes = [], 0
 
 
 def write_quarantine(dataset: Place, name: str, entries: list[dict[str, Any]]) -> Shard:

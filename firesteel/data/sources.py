@@ -14,6 +14,7 @@ import unicodedata
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import IO, Any, NamedTuple
 
 import pyarrow as pa
@@ -240,6 +241,10 @@ class BsonSource(Source):
     label_field: str = "category_id"
     picture_field: str = "imgs.picture"
 
+    @cached_property
+    def _picture_path(self) -> list[str]:
+        return self.picture_field.split(".")
+
     @classmethod
     def open(cls, place: Place, **fields: str) -> BsonSource:
         """Look at the file.
@@ -273,21 +278,21 @@ class BsonSource(Source):
     def rows_of(self, partition: bson_format.Chunk, *, with_data: bool = True) -> Iterator[Row]:
         with self.place.open() as file:
             for item in bson_format.read(file, self.file.size, partition):
-                yield from self._rows(item, with_data)
+                yield from self._rows(item, with_data=with_data)
 
     def sample(self, count: int) -> Iterator[Row]:
         yield from itertools.islice(self.rows_of(bson_format.Chunk(0, self.file.size)), count)
 
-    def _rows(self, item: bson_format.Record | bson_format.Broken, with_data: bool) -> Iterator[Row]:
+    def _rows(self, item: bson_format.Record | bson_format.Broken, *, with_data: bool) -> list[Row]:
         if isinstance(item, bson_format.Broken):
-            yield Row(f"{self.place.name}@{item.offset}", item.head, problem=f"{item.reason} ({item.size} bytes)")
-            return
+            return [Row(f"{self.place.name}@{item.offset}", item.head, problem=f"{item.reason} ({item.size} bytes)")]
         document = item.document
         name = str(document.get(self.id_field, f"@{item.offset}"))
         label = document.get(self.label_field)
-        pictures = list(_find(document, self.picture_field.split(".")))
+        pictures = _find(document, self._picture_path)
         if not pictures:
-            yield Row(name, b"", problem=f"record has no {self.picture_field}")
+            return [Row(name, b"", problem=f"record has no {self.picture_field}")]
+        rows = []
         for number, picture in enumerate(pictures):
             row_id = name if number == 0 else f"{name}_{number}"
             problem = None
@@ -296,18 +301,27 @@ class BsonSource(Source):
             elif not isinstance(picture, bytes):
                 problem = f"{self.picture_field} is {type(picture).__name__}, not binary"
             data = picture if (with_data or problem) and isinstance(picture, bytes) else b""
-            yield Row(row_id, data, None if problem else str(label), group=name, problem=problem)
+            rows.append(Row(row_id, data, None if problem else str(label), None, name, problem))
+        return rows
 
 
-def _find(value: Any, path: list[str]) -> Iterator[Any]:
+def _find(document: Any, path: list[str]) -> list[Any]:
     """The values that a path leads to, through each element of arrays on the way."""
-    if isinstance(value, list):
-        for element in value:
-            yield from _find(element, path)
-    elif not path:
-        yield value
-    elif isinstance(value, dict) and path[0] in value:
-        yield from _find(value[path[0]], path[1:])
+    found = [document]
+    for key in path:
+        found = _flat([value[key] for value in found if isinstance(value, dict) and key in value])
+    return found
+
+
+def _flat(values: list[Any]) -> list[Any]:
+    """The values, with the elements of arrays (and of arrays in them) in place of the arrays."""
+    flat = []
+    for value in values:
+        if isinstance(value, list):
+            flat += _flat(value)
+        else:
+            flat.append(value)
+    return flat
 
 
 # -- idx arrays -----------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ import io
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 import bson
 from bson.errors import BSONError
@@ -25,6 +25,7 @@ MAX_DOCUMENT_BYTES = 16 * 1024 * 1024
 
 _MIN_DOCUMENT_BYTES = 5
 _RESYNC_WINDOW_BYTES = 1 << 20
+_READ_AHEAD_BYTES = 1 << 20
 _INT32 = struct.Struct("<i")
 _FIRST_FIELD = b"_id\0"
 _BEFORE_FIRST_FIELD = 5  # bytes: 4 of the document's length, 1 of the field's type
@@ -41,8 +42,7 @@ class Chunk:
     stop: int
 
 
-@dataclass(frozen=True)
-class Record:
+class Record(NamedTuple):
     """One decoded document and where it begins (bytes)."""
 
     offset: int
@@ -88,21 +88,76 @@ def read(file: IO[bytes], size: int, chunk: Chunk) -> Iterator[Record | Broken]:
 
     Memory: one document at a time.
     """
-    for position, length, reason in _frames(file, chunk.start, chunk.stop, size):
-        file.seek(position)
+    block = _Block(file, _READ_AHEAD_BYTES)
+    for position, length, reason in _frames(file, chunk.start, chunk.stop, size, block):
         if reason is not None:
-            yield Broken(position, length, reason, file.read(min(length, 64)))
+            yield Broken(position, length, reason, bytes(block.read(position, min(length, 64))))
             continue
-        data = file.read(length)
+        data = block.read(position, length)
         item = _decoded(position, data)
-        yield from [item] if isinstance(item, Record) else _rescued(item, data)
+        if isinstance(item, Record):
+            yield item
+        else:
+            yield from _rescued(item, bytes(data))
 
 
-def _decoded(position: int, data: bytes) -> Record | Broken:
+class _Block:
+    """Bytes read ahead, so that neighbouring records cost no call of the system each."""
+
+    def __init__(self, file: IO[bytes], size: int):
+        self._file, self._size = file, size
+        self._start, self._data, self._view = 0, b"", memoryview(b"")
+
+    def read(self, position: int, length: int) -> memoryview:
+        """``length`` bytes, fewer at the end of the file."""
+        offset = position - self._start
+        if not 0 <= offset <= offset + length <= len(self._data):
+            self._load(position, max(length, self._size))
+            offset = 0
+        return self._view[offset : offset + length]
+
+    def length_if_sound(self, position: int) -> int | None:
+        """The length of the record at ``position``, if it and the one behind it lie in the block and are sound.
+
+        None says nothing: a slower look is needed.
+        """
+        length = self._look(position)
+        if length is None and position != self._start:
+            self._load(position, self._size)
+            length = self._look(position)
+        return length
+
+    def _look(self, position: int) -> int | None:
+        data, offset = self._data, position - self._start
+        if offset < 0:
+            return None
+        try:
+            (length,) = _INT32.unpack_from(data, offset)
+            if not _MIN_DOCUMENT_BYTES <= length <= MAX_DOCUMENT_BYTES:
+                return None
+            end = offset + length
+            (following,) = _INT32.unpack_from(data, end)
+            if (
+                _MIN_DOCUMENT_BYTES <= following <= MAX_DOCUMENT_BYTES
+                and data[end - 1] == data[end + following - 1] == 0
+                and data.startswith(_FIRST_FIELD, end + _BEFORE_FIRST_FIELD)
+            ):
+                return int(length)
+        except (struct.error, IndexError):  # beyond the block
+            pass
+        return None
+
+    def _load(self, position: int, length: int) -> None:
+        self._file.seek(position)
+        self._start, self._data = position, self._file.read(length)
+        self._view = memoryview(self._data)
+
+
+def _decoded(position: int, data: bytes | memoryview) -> Record | Broken:
     try:
         return Record(position, bson.decode(data))
     except _DECODE_ERRORS as error:
-        return Broken(position, len(data), f"not a BSON document: {error}", data[:64])
+        return Broken(position, len(data), f"not a BSON document: {error}", bytes(data[:64]))
 
 
 def _rescued(frame: Broken, data: bytes) -> Iterator[Record | Broken]:
@@ -136,10 +191,20 @@ def _whole_frames_at_the_end(data: bytes) -> int:
     return size
 
 
-def _frames(file: IO[bytes], start: int, stop: int, size: int) -> Iterator[tuple[int, int, str | None]]:
-    """Yield (position, length, reason) of each frame that begins in [start, stop); reason is None for a good frame."""
+def _frames(
+    file: IO[bytes], start: int, stop: int, size: int, block: _Block | None = None
+) -> Iterator[tuple[int, int, str | None]]:
+    """Yield (position, length, reason) of each frame that begins in [start, stop); reason is None for a good frame.
+
+    A block is for those who read the records anyway.
+    """
     position = start
     while position < stop:
+        sound = block.length_if_sound(position) if block is not None else None
+        if sound is not None:
+            yield position, sound, None
+            position += sound
+            continue
         length, reason = _check_record(file, position, size)
         if reason is None:
             yield position, length, None

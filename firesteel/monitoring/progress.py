@@ -14,7 +14,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from firesteel.data.preparation import progress_of
+from firesteel.data.progress import progress_of
 from firesteel.monitoring.events import EventReader
 from firesteel.monitoring.state import RunState
 from firesteel.storage import Place

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from firesteel.data.engines import index_on_driver, partition_count, write_source_partition
+from firesteel.data.partition import write_partition
 from firesteel.data.preparation import (
     ClassIndex,
     Engine,
@@ -19,7 +20,6 @@ from firesteel.data.preparation import (
     Report,
     class_index,
     index_partition,
-    write_partition,
 )
 from firesteel.data.sources import ArraySpec, BsonSource, Row, Source
 from firesteel.data.split import boundary_positions

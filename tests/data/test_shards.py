@@ -34,7 +34,7 @@ def write(folder: Path | str, rows: int, *, shard_bytes: int = 1 << 20, seed: in
     """Rows 0, 1, ... of class ``number % 3``, each named by its number."""
     writer = ShardWriter(Place.of(folder), "train", RAW, shard_bytes=shard_bytes, name="part-0", seed=seed)
     for number in range(rows):
-        writer.add(f"row {number}", number % 3, array_of(number).tobytes())
+        writer.add(f"row {number}", number % 3, array_of(number))
     return writer.close()
 
 
@@ -70,7 +70,7 @@ def test_a_shard_is_mixed_throughout(tmp_path):
     """A source sorted by class: each tenth of the shard holds about a third of each class."""
     writer = ShardWriter(Place.of(tmp_path), "train", RAW, shard_bytes=1 << 20, name="a", seed=1)
     for number in range(3000):
-        writer.add(str(number), number // 1000, array_of(number).tobytes())
+        writer.add(str(number), number // 1000, array_of(number))
     (written,) = writer.close()
 
     for start in range(0, 3000, 300):
@@ -128,7 +128,7 @@ def test_arrays_of_any_type_come_back_bit_by_bit(dtype, tmp_path):
     feature = Feature(dtype=dtype, shape=(3, 5), kind="array")
     writer = ShardWriter(Place.of(tmp_path), "test", feature, shard_bytes=1 << 20, name="a", seed=0)
     for number, row in enumerate(values):
-        writer.add(str(number), 0, row.tobytes())
+        writer.add(str(number), 0, row)
     (written,) = writer.close()
 
     ((features, _),) = read_slice(Place.of(tmp_path), written.shard, feature, 0, 40)

@@ -1,0 +1,161 @@
+"""The task of a preparation: decode, resize, split and write the rows of one partition."""
+
+from __future__ import annotations
+
+import math
+import uuid
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from firesteel.data.manifest import Feature
+from firesteel.data.preparation import PreparePlan, Report
+from firesteel.data.progress import TaskProgress
+from firesteel.data.shards import ShardWriter, write_quarantine
+from firesteel.data.sources import Row
+from firesteel.data.statistics import ChannelSums
+from firesteel.errors import FormatError
+from firesteel.formats import images
+from firesteel.storage import Place
+
+_SUM_ROWS = 256
+
+
+def write_partition(plan: PreparePlan, number: int, rows: Iterable[Row]) -> Report:
+    """Decode, resize, split and write the rows of one partition.
+
+    Args:
+        plan: the same in every task.
+        number: of the partition; with the plan's seed it fixes the mixing.
+        rows: of the partition, in an order that is the same each time.
+
+    Returns:
+        what was done. Files carry a random part in their names: those of an attempt that fails are in no report.
+    """
+    _keep_freed_memory()
+    return _PartitionWriter(plan, number).run(rows)
+
+
+def _keep_freed_memory() -> None:
+    """Let the C library keep what each picture frees, and not give it back to the system for the next one to fetch.
+
+    glibc does so for blocks up to the largest that was freed as a whole (mallopt(3), M_MMAP_THRESHOLD): a tenth of the
+    time of decoding.
+    """
+    bytearray(16 << 20)
+
+
+class _PartitionWriter:
+    """The state of one task: one shard writer a split, the quarantine, the counts."""
+
+    def __init__(self, plan: PreparePlan, number: int):
+        self._plan = plan
+        self._dataset = Place.of(plan.dataset)
+        self._name = f"part-{number:05d}-{uuid.uuid4().hex[:8]}"
+        self._label_of = {name: label for label, name in enumerate(plan.labels)}
+        self._report = Report()
+        self._quarantine: list[dict[str, Any]] = []
+        self._sums = _TrainingSums(plan.feature)
+        self._writers = {
+            split: ShardWriter(
+                self._dataset, split, plan.feature, shard_bytes=plan.shard_bytes, name=self._name,
+                seed=plan.seed + number,
+            )
+            for split in plan.splits
+        }  # fmt: skip
+        self._progress = TaskProgress(self._dataset, number)
+
+    def run(self, rows: Iterable[Row]) -> Report:
+        for row in rows:
+            self._report.read += 1
+            try:
+                self._take(row)
+            except FormatError as error:
+                self._set_aside(row.id, str(error), row.data)
+            if self._report.read % 64 == 0:
+                self._progress.say(self._report.read)
+        self._close()
+        return self._report
+
+    def _take(self, row: Row) -> None:
+        plan, label, split = self._plan, row.label, row.split
+        if row.problem is not None:
+            raise FormatError(row.problem)
+        if label is None:
+            raise FormatError("no label")
+        if label in plan.dropped:
+            self._report.dropped += 1
+            return
+        if label not in self._label_of:
+            raise FormatError("its class was not there when the source was indexed; did the source change?")
+        if plan.rule is not None:
+            split = plan.rule.split_of(label, row.id if row.group is None else row.group)
+        elif split is None:
+            raise FormatError("in no split of the source")
+        raw, stored = self._encode(row.data)
+        if split == "train":
+            self._sums.add(raw)
+        self._writers[split].add(row.id, self._label_of[label], stored)
+        self._report.written += 1
+
+    def _encode(self, data: bytes) -> tuple[np.ndarray, np.ndarray | bytes]:
+        """The row as an array of the feature's dtype and shape, and as it is stored."""
+        spec, feature = self._plan.image, self._plan.feature
+        if spec is None:
+            expected = math.prod(feature.shape) * np.dtype(feature.dtype).itemsize
+            if data is None or len(data) != expected:
+                raise FormatError(f"array of {len(data or b'')} bytes, expected {expected}")
+            values = np.frombuffer(data, dtype=feature.dtype).reshape(feature.shape)
+            if values.dtype.kind == "f" and not np.isfinite(values).all():
+                raise FormatError("array with NaN or infinity")
+            return values, values
+        decoded = images.decode(data, spec)
+        self._report.resized += decoded.original[:2] != (spec.height, spec.width)
+        self._report.recolored += decoded.original[2] > spec.channels
+        values = np.ascontiguousarray(decoded.pixels.transpose(2, 0, 1))  # (H, W, C) -> (C, H, W)
+        return values, images.encode_jpeg(decoded.pixels) if feature.encoding == "jpeg" else values
+
+    def _set_aside(self, place: str, reason: str, data: bytes | None) -> None:
+        self._report.quarantined += 1
+        self._report.reasons[_kind_of(reason)] += 1
+        self._quarantine.append({"place": place, "reason": reason, "head": (data or b"")[:64]})
+
+    def _close(self) -> None:
+        self._report.sums = self._sums.close()
+        for split, writer in self._writers.items():
+            self._report.shards += [(split, shard) for shard in writer.close()]
+        if self._quarantine:
+            self._report.quarantine.append(write_quarantine(self._dataset, self._name, self._quarantine))
+        self._progress.say(self._report.read, at_once=True)
+
+
+class _TrainingSums:
+    """Sums over the training rows, a few hundred rows at a time."""
+
+    def __init__(self, feature: Feature):
+        self._waiting = np.empty((_SUM_ROWS, *feature.shape), dtype=feature.dtype)
+        self._count = 0
+        self._sums: ChannelSums | None = None
+
+    def add(self, row: np.ndarray) -> None:
+        self._waiting[self._count] = row
+        self._count += 1
+        if self._count == _SUM_ROWS:
+            self._sum_up()
+
+    def close(self) -> ChannelSums | None:
+        """The sums; None if there was no row."""
+        if self._count:
+            self._sum_up()
+        return self._sums
+
+    def _sum_up(self) -> None:
+        sums = ChannelSums.of(self._waiting[: self._count])
+        self._sums = sums if self._sums is None else self._sums + sums
+        self._count = 0
+
+
+def _kind_of(reason: str) -> str:
+    """A reason without the particulars of one record, to count by."""
+    return reason.partition(":")[0].partition(" (")[0][:100]
