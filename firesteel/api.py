@@ -201,6 +201,7 @@ def evaluate(
     engine: Literal["spark", "local"] | None = None,
     master: str | None = None,
     spark: SparkSession | None = None,
+    watch: Watch | None = None,
     debug: bool = False,
 ) -> Evaluation:
     """Evaluate a trained model on a split of a prepared dataset.
@@ -215,6 +216,7 @@ def evaluate(
         threads: of torch in each worker; None shares the host's cores.
         model: the factory or its name, for models whose description alone may not be followed.
         engine, master, spark, debug: see :class:`Runtime`.
+        watch: shows the progress.
 
     Raises:
         RunError: if there is no model, or it does not fit the dataset.
@@ -229,7 +231,7 @@ def evaluate(
     return run_evaluation(
         folder, opened, runtime,
         split=split, batch_size=batch_size, workers=runtime.default_workers() if workers is None else workers,
-        device=device, threads=threads, model=model,
+        device=device, threads=threads, model=model, watch=watch,
     )  # fmt: skip
 
 

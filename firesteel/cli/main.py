@@ -213,6 +213,7 @@ def evaluate(
     with answering(debug):
         from firesteel import api
         from firesteel.cli.report import show_evaluation
+        from firesteel.monitoring.progress import watching_evaluation
 
         result = api.evaluate(
             run,
@@ -223,6 +224,7 @@ def evaluate(
             device=device,
             threads=threads,
             model=model,
+            watch=watching_evaluation(console),
             engine=engine,  # type: ignore[arg-type]
             master=master,
             debug=debug,

@@ -32,6 +32,7 @@ from firesteel.data.manifest import (
 from firesteel.data.preparation import (
     DEFAULT_SPLIT,
     MARKER_NAME,
+    PROGRESS_FOLDER,
     ClassIndex,
     Engine,
     PrepareOptions,
@@ -41,7 +42,7 @@ from firesteel.data.preparation import (
     guess_image,
     kept_and_dropped,
 )
-from firesteel.data.progress import PROGRESS_FOLDER, announce_rows
+from firesteel.data.progress import announce_rows
 from firesteel.data.sources import ArraySpec
 from firesteel.data.split import SplitRule
 from firesteel.errors import DataError, DatasetError
@@ -175,7 +176,7 @@ def prepare_dataset(
     with _marked(place, fingerprint):
         made = engine() if callable(engine) else engine
         plan, index = make_plan(facts, made, place, options)
-        announce_rows(place, sum(index.counts.values()))
+        announce_rows(place / PROGRESS_FOLDER, sum(index.counts.values()))
         with watching(place) if watching else contextlib.nullcontext():
             reports = made.write(plan)
         manifest = _manifest(facts, options, plan, index, sum(reports, Report()), fingerprint)

@@ -40,6 +40,20 @@ def partition_count(source: Source, plan: PreparePlan | None = None) -> int:
     return max(_MIN_PARTITIONS, by_source, by_result)
 
 
+class Cut:
+    """Cuts a source into partitions, and remembers how: in a dump that takes a look at each record."""
+
+    def __init__(self, source: Source):
+        self._source = source
+        self._last: tuple[int, list[Any]] = (0, [])
+
+    def __call__(self, plan: PreparePlan | None = None) -> list[Any]:
+        count = partition_count(self._source, plan)
+        if count != self._last[0]:
+            self._last = count, self._source.partitions(count)
+        return self._last[1]
+
+
 def write_source_partition(plan: PreparePlan, source: Source, number: int, partition: Any) -> Report:
     """Read and write one partition of a source: the task of every engine that reads sources itself."""
     return write_partition(plan, number, source.rows_of(partition))
@@ -71,6 +85,7 @@ class SourceEngine(Engine):
 
     def __init__(self, source: Source, launcher: Launcher | None = None, workers: int = 1):
         self._source, self._launcher, self._workers = source, launcher or InProcess(), workers
+        self._cut = Cut(source)
 
     def sample(self, count: int) -> Iterator[Row]:
         return self._source.sample(count)
@@ -78,7 +93,7 @@ class SourceEngine(Engine):
     def index(self, seed: int, fractions: Sequence[float] | None) -> ClassIndex:
         if not isinstance(self._source, BsonSource):
             return index_on_driver(self._source, seed, fractions)
-        partitions = self._source.partitions(partition_count(self._source))
+        partitions = self._cut()
         share = _Share(self._source, partitions, seed)
         if self._source.size_bytes < _SOURCE_BYTES:  # sooner done than processes are started
             parts = _index_share(share, World(), None)
@@ -87,7 +102,7 @@ class SourceEngine(Engine):
         return class_index((_index_batch(*part) for _, part in sorted(parts, key=_number)), fractions)
 
     def write(self, plan: PreparePlan) -> list[Report]:
-        partitions = self._source.partitions(partition_count(self._source, plan))
+        partitions = self._cut(plan)
         parts = self._run(_write_share, _Share(self._source, partitions, plan.seed, plan))
         return [report_from_json(report) for _, report in sorted(parts, key=_number)]
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from firesteel.data.manifest import Feature
-from firesteel.data.preparation import PreparePlan, Report
+from firesteel.data.preparation import PROGRESS_FOLDER, PreparePlan, Report
 from firesteel.data.progress import TaskProgress
 from firesteel.data.shards import ShardWriter, write_quarantine
 from firesteel.data.sources import Row
@@ -64,7 +64,7 @@ class _PartitionWriter:
             )
             for split in plan.splits
         }  # fmt: skip
-        self._progress = TaskProgress(self._dataset, number)
+        self._progress = TaskProgress(self._dataset / PROGRESS_FOLDER, number)
 
     def run(self, rows: Iterable[Row]) -> Report:
         for row in rows:

@@ -35,6 +35,7 @@ from firesteel.formats.images import ImageSpec
 
 DEFAULT_SPLIT = {"train": 0.8, "test": 0.2}
 MARKER_NAME = "preparing.json"
+PROGRESS_FOLDER = ".progress"
 
 
 class PrepareOptions(BaseModel):

@@ -1,4 +1,4 @@
-"""How far a preparation is: each task says on storage how many rows it has read, and whoever watches adds them up."""
+"""How far tasks are: each says on storage how many rows it has done, and whoever watches adds them up."""
 
 from __future__ import annotations
 
@@ -7,31 +7,33 @@ import time
 
 from firesteel.storage import Place
 
-PROGRESS_FOLDER = ".progress"
+SECONDS_BETWEEN = 1.0
+"""Between two words of a task."""
+
 _TOTAL_NAME = "total"
 
 
 class TaskProgress:
-    """Says on storage how many rows this task has read, at most once a second; the driver adds them up."""
+    """Says in a folder how many rows this task has done, every SECONDS_BETWEEN at most."""
 
-    def __init__(self, dataset: Place, number: int):
-        self._place = dataset / f"{PROGRESS_FOLDER}/{number:05d}"
+    def __init__(self, folder: Place, number: int):
+        self._place = folder / f"{number:05d}"
         self._last = time.monotonic()
 
     def say(self, rows: int, *, at_once: bool = False) -> None:
-        if at_once or time.monotonic() - self._last >= 1.0:
+        if at_once or time.monotonic() - self._last >= SECONDS_BETWEEN:
             self._last = time.monotonic()
             self._place.write_text(json.dumps(rows))
 
 
-def announce_rows(dataset: Place, rows: int) -> None:
-    """Say for the progress how many rows there will be."""
-    (dataset / PROGRESS_FOLDER / _TOTAL_NAME).write_text(json.dumps(rows))
+def announce_rows(folder: Place, rows: int) -> None:
+    """Say how many rows there will be."""
+    (folder / _TOTAL_NAME).write_text(json.dumps(rows))
 
 
-def progress_of(dataset: Place) -> tuple[int, int | None]:
-    """Rows that the tasks have read so far, as they say, and how many there will be, if that is known."""
-    folder, done, total = dataset / PROGRESS_FOLDER, 0, None
+def progress_of(folder: Place) -> tuple[int, int | None]:
+    """Rows that the tasks have done so far, as they say, and how many there will be, if that is known."""
+    done, total = 0, None
     for entry in folder.files() if folder.exists() else ():
         if entry.path == _TOTAL_NAME:
             total = int((folder / entry.path).read_text())

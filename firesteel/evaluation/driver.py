@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import contextlib
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from firesteel.data.manifest import Dataset
+from firesteel.data.progress import announce_rows
 from firesteel.errors import ConfigError, RunError
 from firesteel.evaluation.counts import ClassificationCounts, Evaluation, metrics_of
 from firesteel.models.description import ModelDescription, allowed_source, read_description
@@ -13,7 +17,7 @@ from firesteel.models.registry import resolve_model, travelling_source
 from firesteel.storage import Place
 
 if TYPE_CHECKING:
-    from firesteel.runtime import Runtime
+    from firesteel.runtime import Runtime, Watch
 
 EVALUATE_WORKER = "firesteel.evaluation.worker:evaluate_worker"
 
@@ -30,6 +34,7 @@ class EvaluatePayload:
         device: auto, cpu or cuda.
         threads: of torch; None leaves it.
         model: factory or name, where the description alone may not be followed.
+        progress: URI of a folder to say the progress in; None says nothing.
     """
 
     model_folder: str
@@ -39,6 +44,7 @@ class EvaluatePayload:
     device: str = "auto"
     threads: int | None = None
     model: Any = None
+    progress: str | None = None
 
 
 def run_evaluation(
@@ -52,6 +58,7 @@ def run_evaluation(
     device: str,
     threads: int | None,
     model: Any,
+    watch: Watch | None,
 ) -> Evaluation:
     """Evaluate the model of a folder; the arguments are those of :func:`firesteel.evaluate`."""
     if batch_size < 1:
@@ -68,10 +75,34 @@ def run_evaluation(
     payload = EvaluatePayload(
         folder.uri, dataset.place.uri, split, batch_size, device, threads, source.factory or model
     )
-    with runtime.launcher(workers) as launcher:
+    with _watched(folder, dataset.split(split).rows, watch) as progress, runtime.launcher(workers) as launcher:
+        payload = replace(payload, progress=progress)
         results = launcher.run(EVALUATE_WORKER, payload, workers=workers, meet=False)
     parts = (ClassificationCounts.from_json(part) for part in results)
     return metrics_of(sum(parts, ClassificationCounts.zero(len(description.labels))), description.labels)
+
+
+@contextlib.contextmanager
+def _watched(model_folder: Place, rows: int, watch: Watch | None) -> Iterator[str | None]:
+    """A folder by the model, which all workers see, for the progress; None where nobody looks or nobody may write."""
+    folder = model_folder / f".evaluating-{secrets.token_hex(4)}"
+    if watch is None or not _announced(folder, rows):
+        yield None
+        return
+    try:
+        with watch(folder):
+            yield folder.uri
+    finally:
+        with contextlib.suppress(OSError):
+            folder.delete()
+
+
+def _announced(folder: Place, rows: int) -> bool:
+    try:
+        announce_rows(folder, rows)
+    except OSError:
+        return False
+    return True
 
 
 def match(description: ModelDescription, dataset: Dataset) -> list[int]:

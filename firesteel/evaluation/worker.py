@@ -13,6 +13,7 @@ from firesteel.data.cache import load_rows
 from firesteel.data.loader import Normalizer
 from firesteel.data.manifest import Dataset
 from firesteel.data.order import Slice, lane_slices
+from firesteel.data.progress import TaskProgress
 from firesteel.evaluation.counts import ClassificationCounts
 from firesteel.evaluation.driver import EvaluatePayload, match
 from firesteel.models.description import ModelDescription, load_model, read_description
@@ -33,8 +34,13 @@ def evaluate_worker(payload: EvaluatePayload, world: World, meeting: Meeting | N
         shard_rows = [shard.rows for shard in dataset.split(payload.split).shards]
         mine = lane_slices(shard_rows, world.world_size)[world.rank]
         counts = ClassificationCounts.zero(len(description.labels))
+        progress = TaskProgress(Place.of(payload.progress), world.rank) if payload.progress else None
+        rows = 0
         for features, labels in _batches(dataset, payload, mine, description, world.torch_device):
             counts += count_batch(model, features, labels, class_of_label)
+            rows += len(labels)
+            if progress is not None:
+                progress.say(rows)
     return counts.to_json()
 
 

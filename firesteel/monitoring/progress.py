@@ -14,6 +14,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from firesteel.data.preparation import PROGRESS_FOLDER
 from firesteel.data.progress import progress_of
 from firesteel.monitoring.events import EventReader
 from firesteel.monitoring.state import RunState
@@ -142,24 +143,29 @@ def watching_run(console: Console) -> Callable[[Place], contextlib.AbstractConte
     return watch
 
 
-def watching_preparation(console: Console) -> Callable[[Place], Any]:
+def watching_preparation(console: Console) -> Callable[[Place], contextlib.AbstractContextManager[Any]]:
     """The progress of a preparation, for ``firesteel.prepare(..., watch=...)``."""
+    return lambda dataset: _following_rows(console, "prepared", dataset / PROGRESS_FOLDER)
 
-    def watch(dataset: Place) -> contextlib.AbstractContextManager[Any]:
-        began = time.monotonic()
 
-        def line() -> str:
-            rows, total = progress_of(dataset)
-            if not rows:
-                return "waiting for the first rows"
-            rate = rows / max(1e-9, time.monotonic() - began)
-            of = f" of {total:,}" if total else ""
-            left = f"  left {duration(max(0, total - rows) / rate)}" if total else ""
-            return f"prepared {rows:,}{of} rows  {rate:,.0f} rows/s{left}"
+def watching_evaluation(console: Console) -> Callable[[Place], contextlib.AbstractContextManager[Any]]:
+    """The progress of an evaluation, for ``firesteel.evaluate(..., watch=...)``."""
+    return lambda folder: _following_rows(console, "evaluated", folder)
 
-        return following(console, lambda: Text(line()), line)
 
-    return watch
+def _following_rows(console: Console, done: str, folder: Place) -> contextlib.AbstractContextManager[Any]:
+    began = time.monotonic()
+
+    def line() -> str:
+        rows, total = progress_of(folder)
+        if not rows:
+            return "waiting for the first rows"
+        rate = rows / max(1e-9, time.monotonic() - began)
+        of = f" of {total:,}" if total else ""
+        left = f"  left {duration(max(0, total - rows) / rate)}" if total else ""
+        return f"{done} {rows:,}{of} rows  {rate:,.0f} rows/s{left}"
+
+    return following(console, lambda: Text(line()), line)
 
 
 def watch_run(run: Place, console: Console, *, once: bool = False) -> RunState:

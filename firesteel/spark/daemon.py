@@ -34,7 +34,7 @@ def warm_up() -> None:
     import torch.distributed
     import torch.nn.parallel  # noqa: F401
 
-    import firesteel.data.preparation
+    import firesteel.data.partition
     import firesteel.evaluation.worker
     import firesteel.spark.tasks
     import firesteel.training.worker  # noqa: F401

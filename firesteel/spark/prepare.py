@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from firesteel.data.engines import index_on_driver, partition_count, write_source_partition
+from firesteel.data.engines import Cut, index_on_driver, write_source_partition
 from firesteel.data.partition import write_partition
 from firesteel.data.preparation import (
     ClassIndex,
@@ -38,7 +38,7 @@ class SparkSourceEngine(Engine):
     """Reads a source in Spark tasks, one a partition. Data goes from storage to the task and back, past the JVM."""
 
     def __init__(self, spark: SparkSession, source: Source):
-        self._spark, self._source = spark, source
+        self._spark, self._source, self._cut = spark, source, Cut(source)
 
     def sample(self, count: int) -> Iterator[Row]:
         return self._source.sample(count)
@@ -46,7 +46,7 @@ class SparkSourceEngine(Engine):
     def index(self, seed: int, fractions: Sequence[float] | None) -> ClassIndex:
         if not isinstance(self._source, BsonSource):
             return index_on_driver(self._source, seed, fractions)
-        partitions = self._source.partitions(partition_count(self._source))
+        partitions = self._cut()
         if self._source.size_bytes < _SQL_INDEX_BYTES:
             tasks = [(self._source, part, seed) for part in partitions]
             return class_index(map_tasks(self._spark, index_partition, tasks), fractions)
@@ -56,7 +56,7 @@ class SparkSourceEngine(Engine):
         return index_by_sql(frame, fractions)
 
     def write(self, plan: PreparePlan) -> list[Report]:
-        partitions = self._source.partitions(partition_count(self._source, plan))
+        partitions = self._cut(plan)
         arguments = [(plan, self._source_for(part), number, part) for number, part in enumerate(partitions)]
         return map_tasks(self._spark, write_source_partition, arguments)
 
