@@ -148,30 +148,29 @@ class _ClassArchive:
     """Makes the class archive with the session that is started anyway, where it is missing."""
 
     def __init__(self, master: str):
-        from firesteel.spark.session import local_java_options
-
-        self._base = local_java_options(debug=False) if master.startswith("local") else None
+        self._wanted = master.startswith("local")
         self._made = False
 
     def settings(self) -> dict[str, str]:
         from firesteel.spark import class_archive
+        from firesteel.spark.session import local_java_options
 
-        if self._base is None or class_archive.archive_path(self._base).exists():
+        if not self._wanted or class_archive.archive_path().exists():
             return {}
-        options = class_archive.making_options(self._base)
+        options = class_archive.making_options()
         self._made = bool(options)
-        return {"spark.driver.extraJavaOptions": f"{self._base} {options}"} if options else {}
+        return {"spark.driver.extraJavaOptions": f"{local_java_options(debug=False)} {options}"} if options else {}
 
     def outcome(self) -> Iterator[Check]:
         from firesteel.spark import class_archive
         from firesteel.spark.session import end_gateway
 
-        if self._base is None:
+        if not self._wanted:
             return
-        path = class_archive.archive_path(self._base)
+        path = class_archive.archive_path()
         if self._made:
             end_gateway()  # the archive is written when the JVM ends
-            class_archive.adopt(self._base, timeout_s=60)
+            class_archive.adopt(timeout_s=60)
         if path.exists():
             done = "made" if self._made else "there"
             yield Check("Java class archive", "ok", f"{done} at {path}: local sessions start about 2 s earlier")

@@ -18,7 +18,7 @@ import time
 import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from firesteel.errors import ConfigError, FiresteelError, WorkerFailed
@@ -213,11 +213,6 @@ def exception_of(report: Report, workers: int) -> FiresteelError:
         rank=report.rank,
         worker_traceback=report.traceback,
     )
-
-
-def without_descriptor(rendezvous: Rendezvous) -> Rendezvous:
-    """The rendezvous as ranks other than 0 need it."""
-    return replace(rendezvous, listener=None)
 
 
 def local_rendezvous(port: int, listener: int | None, timeout_s: float) -> Rendezvous:

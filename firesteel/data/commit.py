@@ -12,7 +12,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
@@ -21,7 +21,6 @@ from firesteel.data.manifest import (
     MANIFEST_NAME,
     Counts,
     Dataset,
-    Feature,
     Manifest,
     Quarantine,
     Shard,
@@ -393,13 +392,3 @@ def _created(seconds: float) -> dict[str, Any]:
         "firesteel": __version__,
         "python": platform.python_version(),
     }
-
-
-def array_feature_facts(facts: SourceFacts, array: ArraySpec) -> SourceFacts:
-    """The same facts for a source whose array shape was found out later."""
-    return replace(facts, array=array)
-
-
-def describe_feature(feature: Feature) -> str:
-    """``3x32x32 uint8`` for messages."""
-    return "x".join(map(str, feature.shape)) + f" {feature.dtype}"

@@ -8,7 +8,7 @@ on. To know where one split ends, one pass over (label, key) suffices; then each
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -101,12 +101,3 @@ def boundaries_of(keys: np.ndarray, fractions: Sequence[float]) -> tuple[int, ..
     """
     ordered = np.sort(keys)
     return tuple(int(ordered[place]) if place >= 0 else -1 for place in boundary_positions(len(ordered), fractions))
-
-
-def rule_from_keys(
-    names: Iterable[str], fractions: Sequence[float], seed: int, keys_of: Mapping[str, np.ndarray]
-) -> SplitRule:
-    """The rule for rows whose (label, key) lie in memory."""
-    return SplitRule(
-        tuple(names), seed, {label: boundaries_of(keys, fractions) for label, keys in sorted(keys_of.items())}
-    )

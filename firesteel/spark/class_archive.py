@@ -17,28 +17,32 @@ from pathlib import Path
 
 from firesteel.spark.settings import java_home
 
+JVM_OPTIONS = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
+"""Of local sessions; an archive fits only these. Few, short Java methods run: the second compiler would only take the
+cores."""
+
 _QUIET = "-Xshare:auto -Xlog:cds=off -Xlog:cds+dynamic=off -Xlog:class+path=off"
 _NEEDED_BYTES = 1 << 30
 
 
-def java_options(base_options: str) -> str:
+def java_options() -> str:
     """Options that make a JVM use the archive; empty if there is none."""
-    archive = archive_path(base_options)
+    archive = archive_path()
     return f"-XX:SharedArchiveFile={archive} {_QUIET}" if archive.exists() else ""
 
 
-def making_options(base_options: str) -> str:
+def making_options() -> str:
     """Options that make a JVM leave an archive behind when it ends; empty where there is no room for it."""
-    archive = archive_path(base_options)
+    archive = archive_path()
     archive.parent.mkdir(parents=True, exist_ok=True)
     if " " in str(archive) or shutil.disk_usage(archive.parent).free < _NEEDED_BYTES:
         return ""
     return f"-XX:ArchiveClassesAtExit={archive}.new {_QUIET}"
 
 
-def adopt(base_options: str, *, timeout_s: float) -> Path | None:
+def adopt(*, timeout_s: float) -> Path | None:
     """Wait for the archive that an ended session's JVM writes, and take it over; None if it does not come."""
-    archive = archive_path(base_options)
+    archive = archive_path()
     new = Path(f"{archive}.new")
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
@@ -48,9 +52,9 @@ def adopt(base_options: str, *, timeout_s: float) -> Path | None:
     return None
 
 
-def archive_path(base_options: str) -> Path:
-    """Where the archive for this Java, this Spark and these options lies."""
-    return cache_folder() / f"spark-{_fingerprint(base_options)}.jsa"
+def archive_path() -> Path:
+    """Where the archive for this Java and this Spark lies."""
+    return cache_folder() / f"spark-{_fingerprint()}.jsa"
 
 
 def cache_folder() -> Path:
@@ -69,8 +73,8 @@ def _is_open(file: Path) -> bool:
     return False
 
 
-def _fingerprint(base_options: str) -> str:
-    parts = [version("pyspark"), str(java_home()), base_options, os.environ.get("SPARK_HOME", "")]
+def _fingerprint() -> str:
+    parts = [version("pyspark"), str(java_home()), JVM_OPTIONS, os.environ.get("SPARK_HOME", "")]
     release = Path(java_home() or "", "release")
     with contextlib.suppress(OSError):
         parts.append(release.read_text())

@@ -105,7 +105,7 @@ def _settings(master: str, debug: bool) -> dict[str, str]:
     # Nothing listens that need not.
     java = local_java_options(debug=debug)
     return settings | {
-        "spark.driver.extraJavaOptions": f"{java} {class_archive.java_options(java)}".strip(),
+        "spark.driver.extraJavaOptions": f"{java} {class_archive.java_options()}".strip(),
         "spark.executor.extraJavaOptions": java,
         "spark.ui.enabled": "false",
         "spark.driver.bindAddress": "127.0.0.1",
@@ -117,8 +117,8 @@ def _settings(master: str, debug: bool) -> dict[str, str]:
 
 
 def local_java_options(*, debug: bool) -> str:
-    """Java options of a local session. Few, short Java methods run: the second compiler would only take the cores."""
-    return "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC" + ("" if debug else f" {_LOG_OPTION}")
+    """Java options of a local session."""
+    return class_archive.JVM_OPTIONS + ("" if debug else f" {_LOG_OPTION}")
 
 
 def end_gateway() -> None:

@@ -18,7 +18,6 @@ from firesteel.data.split import (
     SplitRule,
     boundaries_of,
     parse_fractions,
-    rule_from_keys,
     split_counts,
     split_key,
 )
@@ -30,6 +29,11 @@ PERCENT = (
     .map(lambda parts: [100 - sum(parts[1:]), *parts[1:]])
 )
 """Shares of two to four splits in percent, which add up to 100."""
+
+
+def rule_from_keys(names, fractions, seed, keys_of):
+    """The rule for rows whose keys lie in memory."""
+    return SplitRule(tuple(names), seed, {label: boundaries_of(keys, fractions) for label, keys in keys_of.items()})
 
 
 # -- how many -------------------------------------------------------------------------------------------------------

@@ -1,0 +1,116 @@
+"""BSON dumps of product records."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from firesteel.data.sources.base import Row, Source
+from firesteel.errors import DataError
+from firesteel.formats import bson as bson_format
+from firesteel.specs import check_options
+from firesteel.storage import Entry, Place
+
+
+@dataclass(frozen=True)
+class BsonSource(Source):
+    """A BSON dump of product records: ``{_id, category_id, imgs: [{picture: binary}, ...]}``.
+
+    Each picture is a row; the pictures of one record share its label and never lie in two splits.
+
+    Attributes:
+        id_field: names the record.
+        label_field: names its class; any scalar, used as text.
+        picture_field: path to the picture; ``imgs.picture`` goes through each element of the array ``imgs``.
+    """
+
+    place: Place
+    file: Entry
+    id_field: str = "_id"
+    label_field: str = "category_id"
+    picture_field: str = "imgs.picture"
+
+    @cached_property
+    def _picture_path(self) -> list[str]:
+        return self.picture_field.split(".")
+
+    @classmethod
+    def open(cls, place: Place, **fields: str) -> BsonSource:
+        """Look at the file.
+
+        Raises:
+            DataError: if it is missing or empty.
+        """
+        if not place.exists() or place.is_dir():
+            raise DataError(f"{place} is not a file. Expected a BSON dump.")
+        entry = next(iter(place.files()))
+        if entry.size == 0:
+            raise DataError(f"{place} is empty (0 bytes). Expected a BSON dump.")
+        check_options("format bson", fields, ("id_field", "label_field", "picture_field"))
+        return cls(place, entry, **fields)
+
+    def fingerprint_parts(self) -> list[list[Any]]:
+        return [
+            [self.place.name, self.file.size, self.file.modified],
+            [self.id_field, self.label_field, self.picture_field],
+        ]
+
+    @property
+    def size_bytes(self) -> int:
+        return self.file.size
+
+    def partitions(self, count: int) -> list[bson_format.Chunk]:
+        chunk_bytes = max(1, -(-self.file.size // count))
+        with self.place.open() as file:
+            return list(bson_format.split(file, self.file.size, chunk_bytes=chunk_bytes))
+
+    def rows_of(self, partition: bson_format.Chunk, *, with_data: bool = True) -> Iterator[Row]:
+        with self.place.open() as file:
+            for item in bson_format.read(file, self.file.size, partition):
+                yield from self._rows(item, with_data=with_data)
+
+    def sample(self, count: int) -> Iterator[Row]:
+        yield from itertools.islice(self.rows_of(bson_format.Chunk(0, self.file.size)), count)
+
+    def _rows(self, item: bson_format.Record | bson_format.Broken, *, with_data: bool) -> list[Row]:
+        if isinstance(item, bson_format.Broken):
+            return [Row(f"{self.place.name}@{item.offset}", item.head, problem=f"{item.reason} ({item.size} bytes)")]
+        document = item.document
+        name = str(document.get(self.id_field, f"@{item.offset}"))
+        label = document.get(self.label_field)
+        pictures = _find(document, self._picture_path)
+        if not pictures:
+            return [Row(name, b"", problem=f"record has no {self.picture_field}")]
+        rows = []
+        for number, picture in enumerate(pictures):
+            row_id = name if number == 0 else f"{name}_{number}"
+            problem = None
+            if label is None or isinstance(label, dict | list):
+                problem = f"record has no {self.label_field}"
+            elif not isinstance(picture, bytes):
+                problem = f"{self.picture_field} is {type(picture).__name__}, not binary"
+            data = picture if (with_data or problem) and isinstance(picture, bytes) else b""
+            rows.append(Row(row_id, data, None if problem else str(label), None, name, problem))
+        return rows
+
+
+def _find(document: Any, path: list[str]) -> list[Any]:
+    """The values that a path leads to, through each element of arrays on the way."""
+    found = [document]
+    for key in path:
+        found = _flat([value[key] for value in found if isinstance(value, dict) and key in value])
+    return found
+
+
+def _flat(values: list[Any]) -> list[Any]:
+    """The values, with the elements of arrays (and of arrays in them) in place of the arrays."""
+    flat = []
+    for value in values:
+        if isinstance(value, list):
+            flat += _flat(value)
+        else:
+            flat.append(value)
+    return flat
