@@ -18,9 +18,9 @@ from tests.conftest import picture
 
 @pytest.fixture
 def run(image_folder: Path, tmp_path: Path) -> Path:
-    firesteel.prepare(image_folder, tmp_path / "pictures", engine="local", workers=1, size=(8, 8))
+    firesteel.prepare(image_folder, tmp_path / "prepared", engine="local", workers=1, size=(8, 8))
     firesteel.train(
-        tmp_path / "pictures", tmp_path / "run", engine="local", model="mlp:hidden=[16]", epochs=20, threads=1,
+        tmp_path / "prepared", tmp_path / "run", engine="local", model="mlp:hidden=[16]", epochs=20, threads=1,
         learning_rate=0.01,
     )  # fmt: skip
     return tmp_path / "run"
