@@ -82,18 +82,28 @@ def prepare(
             if features or label or id or group or split_column:
                 raise ConfigError("features, label, id, group and split_column are for DataFrames.")
             runtime = Runtime(engine, master, spark, debug=debug)
-            facts, make_engine = _source_engine(source, chosen, runtime, workers, stack)
+            facts, make_engine = _source_engine(source, place, chosen, runtime, workers, stack)
         return prepare_dataset(facts, make_engine, place, chosen, overwrite=overwrite, watching=watch)
 
 
 def _source_engine(
-    where: Path, options: PrepareOptions, runtime: Runtime, workers: int | None, stack: contextlib.ExitStack
+    where: Path,
+    place: Place,
+    options: PrepareOptions,
+    runtime: Runtime,
+    workers: int | None,
+    stack: contextlib.ExitStack,
 ) -> tuple[SourceFacts, Callable[[], Any]]:
     from firesteel.data.commit import SourceFacts
     from firesteel.data.engines import SourceEngine
-    from firesteel.data.sources import open_source
+    from firesteel.data.sources import ImageFolderSource, open_source
 
     source = open_source(Place.of(where), options.format, **options.format_options)
+    if isinstance(source, ImageFolderSource) and place.is_inside(source.place):
+        raise ConfigError(
+            f"the dataset {place} would lie inside its source {source.place}: the next preparation would take its files"
+            " for pictures.\nChoose a folder beside the source."
+        )
     runtime.check(1)
     facts = SourceFacts(
         {"uri": Place.of(where).uri, "format": type(source).__name__.removesuffix("Source").lower()},

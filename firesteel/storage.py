@@ -92,6 +92,11 @@ class Place:
             return True
         return self.is_dir() and next(iter(self.files()), None) is None
 
+    def is_inside(self, other: Place) -> bool:
+        """True if this is ``other`` or lies below it; links of a local file system are followed."""
+        own, folder = (os.path.realpath(p.uri) if p.is_local else p.uri.rstrip("/") for p in (self, other))
+        return own == folder or own.startswith(folder.rstrip("/") + "/")
+
     def files(self) -> Iterator[Entry]:
         """Every file below this folder, or this file alone (then with an empty path); sorted by path.
 

@@ -266,3 +266,15 @@ def test_deleting_a_link_leaves_its_target(tmp_path):
 
     assert not (tmp_path / "link").exists()
     assert (tmp_path / "real" / "x").exists()
+
+
+def test_a_place_knows_what_it_lies_in(tmp_path):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "photos")
+    photos = Place.of(tmp_path / "photos")
+    for inside in ("photos", "photos/out", "photos/a/../b", "link/out"):
+        assert Place.of(tmp_path / inside).is_inside(photos)
+    for outside in ("photos2", "photos/../out", ""):
+        assert not Place.of(tmp_path / outside).is_inside(photos)
+    assert Place.of("memory://bucket/a/b").is_inside(Place.of("memory://bucket/a"))
+    assert not Place.of("memory://bucket/ab").is_inside(Place.of("memory://bucket/a"))

@@ -73,7 +73,10 @@ def hand_over(address: str) -> bool:
 def _be_daemon() -> None:
     from pyspark.daemon import manager
 
-    manager()
+    try:
+        manager()
+    except BrokenPipeError:  # Spark was stopped before its daemon was up: there is nobody to tell
+        os._exit(1)
 
 
 # -- the process ahead ----------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -11,7 +12,7 @@ from firesteel.data.manifest import Dataset
 from firesteel.data.order import Order
 from firesteel.errors import ConfigError
 from firesteel.models.registry import ModelSource
-from firesteel.specs import Spec, parse_spec
+from firesteel.specs import Spec, did_you_mean, parse_spec
 
 
 class TrainJob(BaseModel):
@@ -106,12 +107,15 @@ def checked(model: type[BaseModel], values: dict[str, Any]) -> Any:
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        raise ConfigError("\n".join(_explain(problem) for problem in error.errors()[:4])) from error
+        lines = [_explain(problem, model.model_fields) for problem in error.errors()[:4]]
+        raise ConfigError("\n".join(lines)) from error
 
 
-def _explain(problem: Any) -> str:
+def _explain(problem: Any, options: Iterable[str]) -> str:
     name = ".".join(str(part) for part in problem["loc"]) or "settings"
     message = str(problem["msg"]).removeprefix("Value error, ")
     message = message[0].lower() + message[1:]
     given = problem.get("input")
-    return f"{name}: {message}" + ("" if "got" in message else f", got {given!r}") + "."
+    if problem["type"] == "extra_forbidden":
+        return f"there is no option {name!r}." + did_you_mean(name, options)
+    return f"{name}: {message.rstrip('.')}" + ("" if "got" in message else f", got {given!r}") + "."

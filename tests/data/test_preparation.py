@@ -720,3 +720,18 @@ def test_a_split_that_is_not_there_is_named(dataset):
     """The message lists those that are."""
     with pytest.raises(DatasetError, match="has no split 'validation'; it has test, train"):
         Dataset.open(dataset).split("validation")
+
+
+def test_a_dataset_inside_its_source_is_refused(image_folder, tmp_path):
+    """Its shards would be taken for pictures by the next preparation."""
+    for place in (image_folder, image_folder / "out"):
+        with pytest.raises(ConfigError, match="inside its source"):
+            firesteel.prepare(image_folder, place, engine="local", workers=1)
+    assert not (image_folder / "out").exists()
+
+
+def test_a_misspelled_option_is_guessed_and_a_sentence_ends_once(image_folder, tmp_path):
+    with pytest.raises(ConfigError, match=r"^there is no option 'chanels'\. Did you mean 'channels'\?$"):
+        firesteel.prepare(image_folder, tmp_path / "out", engine="local", chanels=3)
+    with pytest.raises(ConfigError, match=r"got '32x'\.$"):
+        firesteel.prepare(image_folder, tmp_path / "out", engine="local", size="32x")
