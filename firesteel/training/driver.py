@@ -112,6 +112,7 @@ def run_training(
                 results = launcher.run(TRAIN_WORKER, payload, workers=job.workers, meet=True, timeout_s=job.timeout_s)
             result = _merge(job, directory.place.uri, results)
             events.write("finish", **result.to_json())
+        directory.forget_replaced()
         return result
     except BaseException:
         _clear_unless_stepped(directory)

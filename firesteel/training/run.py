@@ -14,6 +14,9 @@ from firesteel.training.job import TrainJob
 
 JOB_NAME = "job.json"
 MODEL_FOLDER = "model"
+REPLACED_FOLDER = "replaced"
+"""Where a run that is being overwritten waits until the new one has its model."""
+
 _OURS = (JOB_NAME, EVENTS_FOLDER, MODEL_FOLDER, "checkpoints", "best", "latest", "report.html", "tensorboard")
 
 
@@ -39,7 +42,7 @@ class RunDirectory:
                     f"{place} already holds {state}. Nothing was changed.\n"
                     "Choose another folder, or pass --overwrite to replace it."
                 )
-            run.clear()
+            run._set_aside()
         elif not place.is_empty_or_missing():
             raise RunError(
                 f"{place} is not empty and holds no run. Nothing was changed. Choose an empty or new folder."
@@ -66,13 +69,40 @@ class RunDirectory:
         except ValueError as error:
             raise RunError(f"{self.place / JOB_NAME} is not a sound job: {str(error).splitlines()[0]}") from error
 
+    def forget_replaced(self) -> None:
+        """This run has its model: the one that it replaces goes."""
+        (self.place / REPLACED_FOLDER).delete()
+
     def clear(self) -> None:
-        """Remove what a run writes, and nothing else."""
+        """Remove what this run wrote, and nothing else; a run that it was to replace is there again."""
         for name in _OURS:
             (self.place / name).delete()
-        if self.place.is_local:
+        replaced = self.place / REPLACED_FOLDER
+        if replaced.exists():
+            self._move_run(replaced, self.place)
+            replaced.delete()
+        elif self.place.is_local:
             with contextlib.suppress(OSError):  # something else lies there
                 os.rmdir(self.place.uri)
+
+    def _set_aside(self) -> None:
+        """Keep the run that lies here until a new one has its model.
+
+        A run without a model is not worth that, if one with a model is kept already.
+        """
+        replaced = self.place / REPLACED_FOLDER
+        if replaced.exists() and not (self.model_folder / "model.json").exists():
+            for name in _OURS:
+                (self.place / name).delete()
+            return
+        replaced.delete()
+        self._move_run(self.place, replaced)
+
+    @staticmethod
+    def _move_run(source: Place, target: Place) -> None:
+        for name in reversed(_OURS):  # the job last: it makes the folder a run
+            if (source / name).exists():
+                (source / name).move(target / name)
 
     @property
     def model_folder(self) -> Place:

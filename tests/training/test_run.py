@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ import pytest
 import firesteel
 from firesteel.data.manifest import Dataset
 from firesteel.data.shards import read_slice
-from firesteel.errors import ModelError, RunError
+from firesteel.errors import ModelError, RunError, WorkerFailed
 from firesteel.monitoring.events import EventReader, EventWriter, read_events
 from firesteel.monitoring.progress import status_line
 from firesteel.monitoring.state import RunState
@@ -195,3 +196,30 @@ def test_the_public_names_are_the_list() -> None:
     ]  # fmt: skip
     for name in firesteel.__all__:
         assert getattr(firesteel, name) is not None
+
+
+@pytest.mark.parametrize("where", ["folder", "memory"])
+def test_a_run_that_is_overwritten_stays_until_the_new_one_has_a_model(
+    where: str, run: Path, dataset: Path, tmp_path: Path
+) -> None:
+    """Whatever befalls the new run, the old model is not lost."""
+    place = Place.of(tmp_path / "again" if where == "folder" else "memory://test-overwrite/run")
+    options: dict[str, Any] = {"engine": "local", "epochs": 3, "threads": 1, "batch_size": 16, "overwrite": True}
+    firesteel.train(dataset, place, model="mlp:hidden=[5]", **options)
+
+    with pytest.raises(ModelError):  # before its first step: as if nothing had been
+        firesteel.train(dataset, place, model="tests.networks:raising", **options)
+    assert firesteel.Predictor(place).description.model.options == {"hidden": [5]}
+    assert not (place / "replaced").exists()
+
+    broken: dict[str, Any] = {"model": "tests.networks:Misbehaving:rank=0,at=9", **options}
+    for _ in range(2):  # in the middle: its log is kept, and the old run beside it
+        with pytest.raises(WorkerFailed):
+            firesteel.train(dataset, place, **broken)
+        assert not (place / "model").exists()
+        assert firesteel.Predictor(place / "replaced").description.model.options == {"hidden": [5]}
+
+    firesteel.train(dataset, place, model="mlp:hidden=[6]", **options)
+    assert firesteel.Predictor(place).description.model.options == {"hidden": [6]}
+    assert not (place / "replaced").exists()
+    place.delete()
