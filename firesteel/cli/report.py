@@ -80,22 +80,30 @@ def announce_training(
     steps = math.ceil(math.ceil(rows / count) / batch_size)
     note(
         f"Training {model} on {rows:,} rows: {count} worker{'s' * (count > 1)} on {where},"
-        f" global batch {count * batch_size}, {steps} steps an epoch, {epochs} epochs."
+        f" global batch {count * batch_size}, {steps} steps an epoch, {epochs} epoch{'s' * (epochs > 1)}."
     )
 
 
 def show_trained(result: TrainResult, dataset: str) -> None:
     """The run in a few lines, and what to do next."""
     say(
-        f"Trained {result.epochs} epochs, {result.steps:,} steps in {result.seconds:.1f} s:"
+        f"Trained {result.epochs} epoch{'s' * (result.epochs > 1)}, {result.steps:,} steps in {result.seconds:.1f} s:"
         f" {result.rows_per_second:,.0f} rows/s, {result.parameters:,} parameters."
     )
     say(
-        f"  training loss {result.score:.4f} in the last epoch;"
-        f" lowest {result.best['score']:.4f} in epoch {result.best['epoch']}"
+        f"  training loss {_loss(result.score)} in the last epoch;"
+        f" lowest {_loss(result.best['score'])} in epoch {result.best['epoch']}"
     )
     say(f"  run           {result.run}")
+    if not math.isfinite(result.score):
+        note("The training has diverged: the loss is no number, and neither are the weights. Lower --learning-rate.")
+        return
     note(f"Next: firesteel evaluate {result.run} {dataset}")
+
+
+def _loss(value: float) -> str:
+    """Four decimals, or four digits where that would be many or none."""
+    return f"{value:.4f}" if 0.001 <= abs(value) < 10_000 else f"{value:.4g}"
 
 
 def run_state_as_json(state: RunState) -> dict[str, Any]:
