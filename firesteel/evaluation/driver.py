@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from firesteel.data.manifest import Dataset
@@ -72,11 +72,10 @@ def run_evaluation(
     match(description, dataset)
     runtime.check(workers)
     source = travelling_source(resolve_model(model) if model is not None else allowed_source(description))
-    payload = EvaluatePayload(
-        folder.uri, dataset.place.uri, split, batch_size, device, threads, source.factory or model
-    )
     with _watched(folder, dataset.split(split).rows, watch) as progress, runtime.launcher(workers) as launcher:
-        payload = replace(payload, progress=progress)
+        payload = EvaluatePayload(
+            folder.uri, dataset.place.uri, split, batch_size, device, threads, source.factory or model, progress
+        )
         results = launcher.run(EVALUATE_WORKER, payload, workers=workers, meet=False)
     parts = (ClassificationCounts.from_json(part) for part in results)
     return metrics_of(sum(parts, ClassificationCounts.zero(len(description.labels))), description.labels)

@@ -47,7 +47,12 @@ class RunDirectory:
             raise RunError(
                 f"{place} is not empty and holds no run. Nothing was changed. Choose an empty or new folder."
             )
-        (place / JOB_NAME).write_text(job.model_dump_json(indent=1))
+        try:
+            (place / JOB_NAME).write_text(job.model_dump_json(indent=1))
+        except BaseException:  # a full disk must not leave a run set aside for one that never was
+            if (place / REPLACED_FOLDER).exists():
+                run.clear()
+            raise
         return run
 
     @classmethod

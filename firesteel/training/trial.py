@@ -15,7 +15,7 @@ from firesteel.training.job import TrainJob
 from firesteel.training.optimizers import make_optimizer
 
 
-def try_job(job: dict[str, Any], world: object = None, meeting: object = None) -> None:
+def try_job(job: dict[str, Any], world: object, meeting: object) -> None:
     """Try a job (as JSON) whose network is one of the zoo.
 
     Raises:

@@ -14,7 +14,7 @@ import pytest
 import firesteel
 from firesteel.data.manifest import Dataset
 from firesteel.data.shards import read_slice
-from firesteel.errors import ModelError, RunError, WorkerFailed
+from firesteel.errors import ModelError, RunError, StorageError, WorkerFailed
 from firesteel.monitoring.events import EventReader, EventWriter, read_events
 from firesteel.monitoring.progress import status_line
 from firesteel.monitoring.state import RunState
@@ -223,3 +223,21 @@ def test_a_run_that_is_overwritten_stays_until_the_new_one_has_a_model(
     assert firesteel.Predictor(place).description.model.options == {"hidden": [6]}
     assert not (place / "replaced").exists()
     place.delete()
+
+
+def test_a_run_that_cannot_be_claimed_leaves_the_old_one_in_its_place(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options: dict[str, Any] = {"engine": "local", "model": "mlp:hidden=[5]", "epochs": 1, "threads": 1}
+    firesteel.train(dataset, tmp_path / "run", **options)
+    before = (tmp_path / "run" / "job.json").read_bytes()
+
+    def full(place: Place, text: str) -> None:
+        raise StorageError(f"cannot write {place}: No space left on device")
+
+    monkeypatch.setattr(Place, "write_text", full)
+    with pytest.raises(StorageError, match="No space left"):
+        firesteel.train(dataset, tmp_path / "run", overwrite=True, **options)
+    assert (tmp_path / "run" / "job.json").read_bytes() == before
+    assert firesteel.Predictor(tmp_path / "run").labels
+    assert not (tmp_path / "run" / "replaced").exists()

@@ -145,6 +145,7 @@ def _batches(rows: Iterator[Row], batch_rows: int = 1024) -> Iterator[pa.RecordB
 
 
 def even_slices(total: int, count: int) -> list[slice]:
+    """``total`` things in about ``count`` runs that differ by one at most; none is empty."""
     count = max(1, min(count, total))
     edges = [total * i // count for i in range(count + 1)]
     return [slice(start, stop) for start, stop in pairwise(edges) if stop > start]
