@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import shutil
@@ -44,14 +45,19 @@ def checkup(master: str | None = None, place: str | None = None, *, debug: bool 
 
     Args:
         master: URL; None tries Spark on this machine, with two workers, if pyspark is there.
-        place: a folder that all machines shall see.
+        place: a folder that is there and that all machines shall see.
         debug: let Spark log.
     """
     yield _python()
     yield from _packages()
     yield _devices()
     yield _scratch()
-    yield _attempt("workers as local processes", lambda: _exchange(None, place))
+    yield _attempt("workers as local processes", lambda: _exchange(None))
+    if place is not None:
+        checks = list(_storage(place))
+        yield from checks
+        if any(check.status == "failed" for check in checks):
+            place = None  # said once is enough
     spark_missing = _missing("pyspark")
     if spark_missing:
         yield Check("pyspark", "failed" if master else "warning", "not installed",
@@ -114,6 +120,31 @@ def _scratch() -> Check:
     )
 
 
+def _storage(place: str) -> Iterator[Check]:
+    def attempt() -> str:
+        with _probe_file(place) as probe:
+            Place.of(probe).read_bytes()
+        return f"{Place.of(place)}: written, read and deleted a file"
+
+    yield _attempt("storage", attempt)
+
+
+@contextlib.contextmanager
+def _probe_file(place: str) -> Iterator[str]:
+    """A small file in a folder that is there; nothing else is made or left."""
+    folder = Place.of(place)
+    if folder.is_local and not folder.is_dir():  # object stores have no folders
+        raise FiresteelError(
+            f"there is no folder {folder}.\nMake it, or name the folder where datasets and runs will lie."
+        )
+    probe = folder / f"firesteel-doctor-{os.getpid()}"
+    probe.write_text("seen")
+    try:
+        yield probe.uri
+    finally:
+        probe.delete()
+
+
 def _java() -> Check:
     from firesteel.spark.settings import check_java, find_java, java_version
 
@@ -127,9 +158,14 @@ def _java() -> Check:
 
 def _spark(master: str | None, place: str | None, debug: bool) -> Iterator[Check]:
     from firesteel.spark.session import open_session
-    from firesteel.spark.settings import master_in_environment, slots_of
+    from firesteel.spark.settings import check_master, master_in_environment, slots_of
 
     chosen = master or master_in_environment() or "local[2]"
+    try:
+        check_master(chosen)
+    except FiresteelError as error:
+        yield _failed("Spark", error)
+        return
     workers = min(2, slots_of(chosen) or 2)
     archive = _ClassArchive(chosen)
     began = time.monotonic()
@@ -191,7 +227,7 @@ def _failed(name: str, error: FiresteelError) -> Check:
     return Check(name, "failed", found, advice)
 
 
-def _exchange(spark: Any, place: str | None, workers: int = 2) -> str:
+def _exchange(spark: Any, place: str | None = None, workers: int = 2) -> str:
     """Let workers add up their ranks; compare their versions with ours."""
     if spark is None:
         from firesteel.local import LocalProcesses
@@ -201,14 +237,8 @@ def _exchange(spark: Any, place: str | None, workers: int = 2) -> str:
         from firesteel.spark.barrier import SparkWorkers
 
         launcher = SparkWorkers(spark)
-    probe = f"{place.rstrip('/')}/firesteel-doctor-{os.getpid()}" if place else None
-    if probe:
-        Place.of(probe).write_text("seen")
-    try:
+    with _probe_file(place) if place else contextlib.nullcontext() as probe:
         reports = launcher.run(_probe_worker, probe, workers=workers, meet=True, timeout_s=60)
-    finally:
-        if probe:
-            Place.of(probe).delete()
     here = _versions()
     for report in reports:
         for package, there in report["versions"].items():
@@ -226,7 +256,8 @@ def _exchange(spark: Any, place: str | None, workers: int = 2) -> str:
         raise FiresteelError(f"an all-reduce gave {[r['sum'] for r in reports]}, expected {total}.")
     hosts = sorted({report["host"] for report in reports})
     milliseconds = max(report["milliseconds"] for report in reports)
-    return f"{workers} workers on {', '.join(hosts)}; all-reduce of 8 MB in {milliseconds:.0f} ms"
+    seen = f"; all of them see {place}" if place else ""
+    return f"{workers} workers on {', '.join(hosts)}; all-reduce of 8 MB in {milliseconds:.0f} ms{seen}"
 
 
 def _probe_worker(payload: str | None, world: World, meeting: Meeting | None) -> dict[str, Any]:

@@ -20,7 +20,13 @@ from __future__ import annotations
 
 
 class FiresteelError(Exception):
-    """Base of all errors that Firesteel raises on purpose."""
+    """Base of all errors that Firesteel raises on purpose.
+
+    Attributes:
+        worker_traceback: the Python traceback of the worker that raised it, as text; None if it was raised here.
+    """
+
+    worker_traceback: str | None = None
 
 
 class ConfigError(FiresteelError, ValueError):
@@ -60,7 +66,6 @@ class WorkerFailed(FiresteelError):
 
     Attributes:
         rank: the worker that failed first, or None when only the launcher knows that one is gone.
-        worker_traceback: the Python traceback of that worker as text, or None.
     """
 
     def __init__(self, message: str, *, rank: int | None = None, worker_traceback: str | None = None):

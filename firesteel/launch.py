@@ -166,7 +166,7 @@ def failure_report(error: BaseException, world: World) -> Report:
         message=str(error) or repr(error),
         traceback="".join(traceback.format_exception(error)),
         expected=isinstance(error, FiresteelError) and not isinstance(error, WorkerFailed),
-        echo=isinstance(error, WorkerFailed) or _lost_a_peer(error),
+        echo=isinstance(error, WorkerFailed) or lost_a_peer(error),
         time=time.time(),
     )
 
@@ -201,7 +201,9 @@ def exception_of(report: Report, workers: int) -> FiresteelError:
     if report.expected:
         kind = getattr(errors, report.error or "", None)
         if isinstance(kind, type) and issubclass(kind, FiresteelError):
-            return kind(report.message)
+            raised = kind(report.message)
+            raised.worker_traceback = report.traceback
+            return raised
     if report.error == "WorkerFailed":  # a worker speaking of another one
         return WorkerFailed(report.message, worker_traceback=report.traceback)
     where = f"worker {report.rank} of {workers} on {report.host}"
@@ -209,7 +211,7 @@ def exception_of(report: Report, workers: int) -> FiresteelError:
         return WorkerFailed(f"{where} {report.message}", rank=report.rank)
     first_line = report.message.strip().splitlines()[0] if report.message.strip() else ""
     return WorkerFailed(
-        f"{where} failed: {report.error}: {first_line}\n{_place_of(report.traceback)}",
+        f"{where} failed: {report.error}: {first_line}\n{place_of(report.traceback)}",
         rank=report.rank,
         worker_traceback=report.traceback,
     )
@@ -220,7 +222,8 @@ def local_rendezvous(port: int, listener: int | None, timeout_s: float) -> Rende
     return Rendezvous(LOOPBACK, port, listener, timeout_s)
 
 
-def _lost_a_peer(error: BaseException) -> bool:
+def lost_a_peer(error: BaseException) -> bool:
+    """Whether a worker failed only because another one was gone."""
     text = str(error)
     # What gloo and NCCL say when the other side of a connection is gone.
     signs = (
@@ -233,7 +236,7 @@ def _lost_a_peer(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(sign in text for sign in signs)
 
 
-def _place_of(text: str) -> str:
+def place_of(text: str) -> str:
     """The last line of a traceback that lies in the user's code, else the last at all."""
     lines = [line.strip() for line in text.splitlines() if line.strip().startswith("File ")]
     own = [line for line in lines if "site-packages" not in line and "/firesteel/" not in line]

@@ -110,9 +110,10 @@ class Runtime:
     def check(self, workers: int) -> None:
         """Refuse what cannot run before anything starts."""
         if self.uses_spark and self.spark is None:
-            from firesteel.spark.settings import check_java, check_pyspark, check_slots, is_remote
+            from firesteel.spark.settings import check_java, check_master, check_pyspark, check_slots, is_remote
 
             check_pyspark()
+            check_master(self.master)
             check_slots(self.master, workers)
             if not is_remote(self.master):
                 check_java()

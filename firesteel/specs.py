@@ -61,7 +61,9 @@ def parse_spec(text: str | Spec) -> Spec:
         key, equals, rest = options_text.partition("=")
         if not equals or not key.strip() or "," in key:
             part = options_text.partition(",")[0]
-            raise ConfigError(f"expected key=value in {text!r}, got {part!r}. Example: average:every=5")
+            last = next(reversed(options), None)
+            hint = f"A list stands in brackets: {last}=[{options[last]},{part}]" if last else "Example: average:every=5"
+            raise ConfigError(f"expected key=value in {text!r}, got {part!r}. {hint}")
         options[key.strip()], options_text = _take_value(rest)
     return Spec(name=name, options=options)
 

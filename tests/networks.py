@@ -79,3 +79,13 @@ def not_a_module(num_classes: int) -> list[int]:
 
 
 VALUE = 3
+
+
+def wrong_outputs(num_classes: int) -> nn.Module:
+    """A network with one output too many."""
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, num_classes + 1))
+
+
+def wrong_input(num_classes: int) -> nn.Module:
+    """A network for pictures of another size."""
+    return nn.Sequential(nn.Flatten(), nn.Linear(100, num_classes))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -75,7 +76,7 @@ def prepare(
     debug: Debug = False,
 ) -> None:
     """Decode, resize and split a source once, into a sharded dataset that training reads at full speed."""
-    with answering(debug):
+    with answering(debug, stopped=lambda: "Stopped. Nothing was written; what was there before is there still."):
         from firesteel import api
         from firesteel.cli.report import prepared_as_json, show_prepared
         from firesteel.monitoring.progress import watching_preparation
@@ -150,20 +151,14 @@ def train(
     debug: Debug = False,
 ) -> None:
     """Train a network on a prepared dataset, in this process, in local processes or on Spark."""
-    with answering(debug):
+    with answering(debug, stopped=partial(_stopped_training, run)):
         from firesteel import api
-        from firesteel.cli.report import announce_training, show_trained
-        from firesteel.data.manifest import Dataset
+        from firesteel.cli.report import announcing_training, show_trained
         from firesteel.monitoring.progress import watching_run
-        from firesteel.runtime import Runtime
-        from firesteel.storage import Place
 
-        opened = Dataset.open(Place.of(dataset))
-        runtime = Runtime(engine, master)  # type: ignore[arg-type]
-        if not as_json:
-            announce_training(opened, runtime, model, workers, batch_size, epochs)
+        watching = watching_run(console)
         result = api.train(
-            opened,
+            dataset,
             run,
             model=model,
             workers=workers,
@@ -171,7 +166,7 @@ def train(
             overwrite=overwrite,
             engine=engine,  # type: ignore[arg-type]
             master=master,
-            watch=watching_run(console),
+            watch=watching if as_json else announcing_training(watching),
             debug=debug,
             epochs=epochs,
             batch_size=batch_size,
@@ -191,7 +186,13 @@ def train(
         if as_json:
             print_json(result.to_json())
         else:
-            show_trained(result, dataset)
+            show_trained(result, dataset, model)
+
+
+def _stopped_training(run: str) -> str:
+    from firesteel.cli.report import stopped_training
+
+    return stopped_training(run)
 
 
 @app.command()
@@ -275,21 +276,21 @@ def watch(
     debug: Debug = False,
 ) -> None:
     """Show a run live, also one that another terminal or another machine drives."""
-    with answering(debug, stopped="Stopped watching; the run goes on."):
+    with answering(debug, stopped=lambda: "Stopped watching; that does not stop a run."):
         from firesteel.cli.report import run_state_as_json
         from firesteel.monitoring.events import EventReader
-        from firesteel.monitoring.progress import watch_run
+        from firesteel.monitoring.progress import present_state, watch_run
         from firesteel.monitoring.state import RunState
         from firesteel.storage import Place
         from firesteel.training.run import RunDirectory
 
         directory = RunDirectory.open(Place.of(run))
         if as_json:
-            print_json(run_state_as_json(RunState().add(EventReader(directory.place).new())))
+            print_json(run_state_as_json(present_state(EventReader(directory.place), RunState())))
             return
         from rich.console import Console
 
-        if watch_run(directory.place, Console(highlight=False), once=once).status == "failed":
+        if watch_run(directory.place, Console(highlight=False), once=once).status in ("failed", "lost"):
             sys.exit(1)
 
 
@@ -297,7 +298,8 @@ def watch(
 def doctor(
     master: Master = None,
     place: Annotated[
-        str | None, typer.Option(help="A folder on the storage that all machines share, to try from each worker.")
+        str | None,
+        typer.Option(help="A folder that is there, on the storage that all machines share, to try from each worker."),
     ] = None,
     as_json: Json = False,
     debug: Debug = False,

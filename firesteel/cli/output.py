@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import signal
 import sys
 import traceback
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from rich.console import Console
 
-from firesteel.errors import ConfigError, FiresteelError, WorkerFailed
+from firesteel.errors import ConfigError, FiresteelError
+from firesteel.stderr import muted
 
 console = Console(stderr=True, highlight=False, soft_wrap=True)
 """For people: progress, notes, errors. Standard output holds results only."""
@@ -51,17 +51,20 @@ def _finite(value: Any) -> Any:
 
 
 @contextlib.contextmanager
-def answering(
-    debug: bool, *, stopped: str = "Stopped. Nothing half-written is left that looks whole."
-) -> Iterator[None]:
-    """Turn exceptions into one to four lines and an exit status: 1 failed, 2 wrong use, 130 Ctrl-C, 143 SIGTERM."""
+def answering(debug: bool, *, stopped: Callable[[], str] = lambda: "Stopped.") -> Iterator[None]:
+    """Turn exceptions into one to four lines and an exit status: 1 failed, 2 wrong use, 130 Ctrl-C, 143 SIGTERM.
+
+    Args:
+        debug: show tracebacks.
+        stopped: what to say after Ctrl-C or SIGTERM, when everything has been cleaned up.
+    """
     stop = _StopSignals(debug)
     try:
         with stop:
             yield
     except BaseException as error:
         if stop.number is not None:  # whatever the interrupted call made of it
-            note(stopped)
+            note(stopped())
             sys.stdout.flush()
             sys.exit(128 + stop.number)
         _answer(error, debug)
@@ -71,7 +74,7 @@ def _answer(error: BaseException, debug: bool) -> None:
     if isinstance(error, FiresteelError):
         if debug:
             traceback.print_exc()
-            if isinstance(error, WorkerFailed) and error.worker_traceback:
+            if error.worker_traceback:
                 note(f"\nOn the worker:\n{error.worker_traceback}")
         _print_error(str(error))
         sys.exit(2 if isinstance(error, ConfigError) else 1)
@@ -97,7 +100,7 @@ class _StopSignals:
         self.number: int | None = None
         self._debug = debug
         self._before: dict[int, Any] = {}
-        self._terminal: int | None = None
+        self._muting = contextlib.ExitStack()
 
     def __enter__(self) -> _StopSignals:
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -107,20 +110,14 @@ class _StopSignals:
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
-        if self._terminal is not None:
-            sys.stderr.flush()
-            os.dup2(self._terminal, 2)
-            os.close(self._terminal)
+        self._muting.close()
 
     def _interrupt(self, number: int, frame: Any) -> None:
         if self.number is not None:  # a second Ctrl-C must not cut the ending short
             return
         self.number = number
         if not self._debug:
-            sys.stderr.flush()
-            self._terminal = os.dup(2)
-            with open(os.devnull, "wb") as nothing:
-                os.dup2(nothing.fileno(), 2)
+            self._muting.enter_context(muted())
         raise KeyboardInterrupt
 
 

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import os
+import shutil
 from typing import TYPE_CHECKING, Any
 
 from firesteel.cli.output import note, say
 from firesteel.errors import FormatError, StorageError
+from firesteel.models.registry import is_trusted_factory
+from firesteel.monitoring.events import read_events
 from firesteel.monitoring.state import RunState
+from firesteel.specs import parse_spec
 from firesteel.storage import Place
 
 if TYPE_CHECKING:
     from firesteel.data.commit import Prepared
-    from firesteel.data.manifest import Dataset
     from firesteel.evaluation.counts import Evaluation
     from firesteel.inference.predictor import Predictor
-    from firesteel.runtime import Runtime
+    from firesteel.runtime import Watch
     from firesteel.training.driver import TrainResult
 
 _MAX_CLASSES = 60
@@ -70,22 +75,46 @@ def show_prepared(result: Prepared) -> None:
 # -- train ------------------------------------------------------------------------------------------------------------
 
 
-def announce_training(
-    dataset: Dataset, runtime: Runtime, model: str, workers: int | None, batch_size: int, epochs: int
-) -> None:
-    """What is about to happen, with the quantities that follow from the options."""
-    count = workers or runtime.default_workers()
-    rows = dataset.split("train").rows
-    where = f"Spark ({runtime.master or 'as configured'})" if runtime.uses_spark else "this machine"
-    steps = math.ceil(math.ceil(rows / count) / batch_size)
-    note(
-        f"Training {model} on {rows:,} rows: {count} worker{'s' * (count > 1)} on {where},"
-        f" global batch {count * batch_size}, {steps} steps an epoch, {epochs} epoch{'s' * (epochs > 1)}."
-    )
+def announcing_training(watching: Watch) -> Watch:
+    """Say what is about to happen, with the quantities that follow from the options, once they have been checked."""
+
+    def watch(run: Place) -> contextlib.AbstractContextManager[Any]:
+        from firesteel.data.manifest import Dataset
+        from firesteel.training.run import RunDirectory
+
+        job = RunDirectory(run).job()
+        order = job.order(Dataset.open(Place.of(job.dataset)))
+        launch = next(event for event in read_events(run) if event["event"] == "launch")
+        where = f"Spark ({launch['master'] or 'as configured'})" if launch["engine"] == "spark" else "this machine"
+        note(
+            f"Training {job.model} on {order.rows:,} rows: {job.workers} worker{'s' * (job.workers > 1)} on {where},"
+            f" global batch {job.global_batch_size}, {order.steps_per_epoch:,} steps an epoch,"
+            f" {job.epochs} epoch{'s' * (job.epochs > 1)}."
+        )
+        return watching(run)
+
+    return watch
 
 
-def show_trained(result: TrainResult, dataset: str) -> None:
-    """The run in a few lines, and what to do next."""
+def stopped_training(run: str) -> str:
+    """What a run that was stopped has left, and what to do with it."""
+    from firesteel.training.run import JOB_NAME, REPLACED_FOLDER
+
+    place = Place.of(run)
+    if not (place / JOB_NAME).exists():
+        return "Stopped before the first step. Nothing was written."
+    kept = " the run that it was to replace is kept in it;" if (place / REPLACED_FOLDER).exists() else ""
+    return f"Stopped. {run} holds the log of the run and no model;{kept} --overwrite starts it anew."
+
+
+def show_trained(result: TrainResult, dataset: str, model: str) -> None:
+    """The run in a few lines, and what to do next.
+
+    Args:
+        result: of the training.
+        dataset: as the user called it.
+        model: likewise.
+    """
     say(
         f"Trained {result.epochs} epoch{'s' * (result.epochs > 1)}, {result.steps:,} steps in {result.seconds:.1f} s:"
         f" {result.rows_per_second:,.0f} rows/s, {result.parameters:,} parameters."
@@ -98,7 +127,11 @@ def show_trained(result: TrainResult, dataset: str) -> None:
     if not math.isfinite(result.score):
         note("The training has diverged: the loss is no number, and neither are the weights. Lower --learning-rate.")
         return
-    note(f"Next: firesteel evaluate {result.run} {dataset}")
+    name = parse_spec(model).name
+    confirmed = "" if is_trusted_factory(name) else f" --model {name}"
+    note(f"Next: firesteel evaluate {result.run} {dataset}{confirmed}")
+    if confirmed:
+        note(f"      (--model, because {name} does not declare to return a torch.nn.Module)")
 
 
 def _loss(value: float) -> str:
@@ -176,11 +209,18 @@ def _show_classes(result: Evaluation) -> None:
 def _show_confusion(result: Evaluation) -> None:
     names = [entry.label for entry in result.classes]
     width = max(4, *(len(name) for name in names))
-    cell = max(4, len(str(int(result.confusion.max()))), min(8, width))
+    narrow = max(4, len(str(int(result.confusion.max()))))
+    cells = [max(narrow, len(name)) for name in names]
+    if width + 1 + sum(cell + 1 for cell in cells) > shutil.get_terminal_size((120, 24)).columns:
+        cells = [max(narrow, min(8, cell)) for cell in cells]
     say("confusion matrix (rows: true class, columns: predicted)")
-    say(" " * width + "  " + " ".join(f"{name[:cell]:>{cell}}" for name in names))
-    for name, row in zip(names, result.confusion):
-        say(f"{name:<{width}}  " + " ".join(f"{value if value else '.':>{cell}}" for value in row.tolist()))
+    say(" " * width + "  " + " ".join(f"{_cut(name, cell):>{cell}}" for name, cell in zip(names, cells)))
+    for name, row in zip(names, result.confusion.tolist()):
+        say(f"{name:<{width}}  " + " ".join(f"{value or '.':>{cell}}" for value, cell in zip(row, cells)))
+
+
+def _cut(name: str, length: int) -> str:
+    return name if len(name) <= length else name[: length - 1] + "…"
 
 
 def _show_confusions(result: Evaluation, most: int = 10) -> None:
@@ -197,12 +237,19 @@ def _show_confusions(result: Evaluation, most: int = 10) -> None:
 # -- predict ----------------------------------------------------------------------------------------------------------
 
 
+def _picture(file: str) -> bytes:
+    place = Place.of(file)
+    if place.is_local and not os.path.exists(place.uri):
+        raise StorageError("there is no such file")
+    return place.read_bytes()
+
+
 def predict_each(predictor: Predictor, files: list[str], top: int) -> list[dict[str, Any]]:
     """One outcome a file, in order: its most probable classes, or the error."""
     outcomes: list[dict[str, Any]] = []
     for file in files:
         try:
-            prediction = predictor.predict_pictures([Place.of(file).read_bytes()], top=top)[0]
+            prediction = predictor.predict_pictures([_picture(file)], top=top)[0]
         except (FormatError, StorageError) as error:
             outcomes.append({"file": file, "error": str(error)})
             continue

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import platform
 import signal
-import socket
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -28,9 +27,9 @@ from firesteel.data.manifest import (
     Statistics,
     fingerprint_of,
 )
+from firesteel.data.marker import is_leftover, remove_marker, revoke_marker, set_marker
 from firesteel.data.preparation import (
     DEFAULT_SPLIT,
-    MARKER_NAME,
     PROGRESS_FOLDER,
     ClassIndex,
     Engine,
@@ -119,29 +118,12 @@ def find_reusable(place: Place, fingerprint: str, *, overwrite: bool = False) ->
 def _refuse_foreign_folder(place: Place) -> None:
     if place.exists() and not place.is_dir():
         raise DatasetError(f"{place} is a file. Choose a folder for the dataset.")
-    if (place / MARKER_NAME).exists():
-        marker = json.loads((place / MARKER_NAME).read_text() or "{}")
-        if marker.get("host") == socket.gethostname() and _is_alive(marker.get("pid")):
-            raise DatasetError(
-                f"another firesteel prepare (process {marker['pid']}) is writing {place}. Wait for it or choose another folder."
-            )
-        return  # a leftover of ours: its files are in no manifest, and go when the new one is committed
+    if is_leftover(place):
+        return  # its files are in no manifest, and go when the new one is committed
     if not place.is_empty_or_missing():
         raise DatasetError(
             f"{place} is not empty and is not a prepared dataset. Nothing was changed.\nChoose an empty or new folder."
         )
-
-
-def _is_alive(pid: Any) -> bool:
-    if not isinstance(pid, int) or pid == os.getpid():
-        return False
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def prepare_dataset(
@@ -172,9 +154,9 @@ def prepare_dataset(
     existing = find_reusable(place, fingerprint, overwrite=overwrite)
     if existing is not None:
         return Prepared(existing, reused=True)
-    with _marked(place, fingerprint):
+    with _marked(place, fingerprint) as token:
         made = engine() if callable(engine) else engine
-        plan, index = make_plan(facts, made, place, options)
+        plan, index = make_plan(facts, made, place, options, token)
         announce_rows(place / PROGRESS_FOLDER, sum(index.counts.values()))
         with watching(place) if watching else contextlib.nullcontext():
             reports = made.write(plan)
@@ -185,7 +167,7 @@ def prepare_dataset(
 
 
 def make_plan(
-    facts: SourceFacts, engine: Engine, place: Place, options: PrepareOptions
+    facts: SourceFacts, engine: Engine, place: Place, options: PrepareOptions, token: str
 ) -> tuple[PreparePlan, ClassIndex]:
     """Decide size, channels, classes and splits."""
     fractions = options.split or (None if facts.own_splits else DEFAULT_SPLIT)
@@ -205,7 +187,16 @@ def make_plan(
     rule = SplitRule(tuple(fractions), options.seed, dict(index.boundaries)) if fractions else None
     splits = tuple(fractions) if fractions else tuple(facts.own_splits)
     plan = PreparePlan(
-        place.uri, feature, image, tuple(kept), frozenset(dropped), rule, splits, options.seed, options.shard_bytes
+        place.uri,
+        feature,
+        image,
+        tuple(kept),
+        frozenset(dropped),
+        rule,
+        splits,
+        options.seed,
+        options.shard_bytes,
+        token,
     )
     return plan, index
 
@@ -224,25 +215,25 @@ def commit(place: Place, manifest: Manifest) -> None:
 
 
 @contextlib.contextmanager
-def _marked(place: Place, fingerprint: str) -> Iterator[None]:
+def _marked(place: Place, fingerprint: str) -> Iterator[str]:
     """Mark the folder as being written; on failure remove what is part of no committed dataset."""
-    place.make_dirs()
-    marker = {"host": socket.gethostname(), "pid": os.getpid(), "fingerprint": fingerprint}
-    (place / MARKER_NAME).write_text(json.dumps(marker))
+    token = set_marker(place, fingerprint)
     try:
         with _terminated_as_interrupt():
-            yield
+            yield token
     except BaseException:
         with contextlib.suppress(OSError, DatasetError):  # the first error is the one to report
+            revoke_marker(place)
+        with contextlib.suppress(OSError, DatasetError):
             if (place / MANIFEST_NAME).exists():
                 commit(place, Dataset.open(place).manifest)
             else:
-                for folder in [*place.folders(), MARKER_NAME]:
+                for folder in place.folders():
                     (place / folder).delete()
         raise
     finally:
         with contextlib.suppress(OSError):
-            (place / MARKER_NAME).delete()
+            remove_marker(place)
 
 
 @contextlib.contextmanager
@@ -252,15 +243,16 @@ def _terminated_as_interrupt() -> Iterator[None]:
     def interrupt(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    try:
-        before = signal.signal(signal.SIGTERM, interrupt)
-    except ValueError:  # not in the main thread: the caller's business
+    # Another handler sees to it itself; only the main thread may set one.
+    in_main = threading.current_thread() is threading.main_thread()
+    if not in_main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
         yield
         return
+    signal.signal(signal.SIGTERM, interrupt)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _fingerprint(facts: SourceFacts, options: PrepareOptions) -> str:
@@ -348,26 +340,32 @@ def _warnings(
     few = sorted(plan.dropped - set(empty))
     if few:
         warnings.append(
-            f"{len(few)} classes with fewer than {options.min_per_class} rows were dropped ({_some(few)}):"
-            f" {report.dropped} rows"
+            f"{_classes(few, 'was', 'were')} dropped for having fewer than {options.min_per_class}"
+            f" row{'s' * (options.min_per_class > 1)} ({_some(few)}): {report.dropped} rows"
         )
     if empty:
-        warnings.append(f"{len(empty)} classes have no usable row and are left out ({_some(empty)})")
+        warnings.append(f"{_classes(empty, 'has no row and is', 'have no row and are')} left out ({_some(empty)})")
     unseen = [name for name, rows, total in zip(plan.labels, train, totals) if total and not rows]
     if unseen:
-        warnings.append(f"{len(unseen)} classes have no training row ({_some(unseen)}): no network can learn them")
-    lost = [name for name, total in zip(plan.labels, totals) if total < options.min_per_class]
+        warnings.append(f"{_classes(unseen, 'has', 'have')} no training row ({_some(unseen)}): no network can learn it")
+    broken = [name for name, total in zip(plan.labels, totals) if not total]
+    if broken:
+        warnings.append(
+            f"{_classes(broken, 'has', 'have')} no row that can be read ({_some(broken)}), but stay in the list of"
+            " classes; to leave them out, take them out of the source and prepare again"
+        )
+    lost = [name for name, total in zip(plan.labels, totals) if 0 < total < options.min_per_class]
     if lost:
         warnings.append(
-            f"{len(lost)} classes have fewer than {options.min_per_class} rows after the broken ones were set aside"
-            f" ({_some(lost)})"
+            f"{_classes(lost, 'has', 'have')} fewer than {options.min_per_class} rows after the broken ones were set"
+            f" aside ({_some(lost)})"
         )
     for name, split in splits.items():
         missing = [
             label for label, rows, all_rows in zip(plan.labels, split.rows_per_class, totals) if all_rows and not rows
         ]
         if name != "train" and missing:
-            warnings.append(f"{len(missing)} classes have no row in split {name} ({_some(missing)})")
+            warnings.append(f"{_classes(missing, 'has', 'have')} no row in split {name} ({_some(missing)})")
     if report.resized and plan.image and options.size is None:
         warnings.append(
             f"{report.resized} pictures of another size were resized to {plan.image.height}x{plan.image.width}"
@@ -377,6 +375,10 @@ def _warnings(
     if report.quarantined:
         warnings.append(f"{report.quarantined} records could not be used; they are listed in quarantine/")
     return warnings
+
+
+def _classes(names: list[str], one: str, many: str) -> str:
+    return f"1 class {one}" if len(names) == 1 else f"{len(names)} classes {many}"
 
 
 def _some(names: list[str], most: int = 3) -> str:

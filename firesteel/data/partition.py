@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 import uuid
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from firesteel.data.manifest import Feature
+from firesteel.data.marker import check_token
 from firesteel.data.preparation import PROGRESS_FOLDER, PreparePlan, Report
 from firesteel.data.progress import TaskProgress
 from firesteel.data.shards import ShardWriter, write_quarantine
@@ -52,6 +54,7 @@ class _PartitionWriter:
     def __init__(self, plan: PreparePlan, number: int):
         self._plan = plan
         self._dataset = Place.of(plan.dataset)
+        self._check = partial(check_token, self._dataset, plan.token)
         self._name = f"part-{number:05d}-{uuid.uuid4().hex[:8]}"
         self._label_of = {name: label for label, name in enumerate(plan.labels)}
         self._report = Report()
@@ -60,11 +63,11 @@ class _PartitionWriter:
         self._writers = {
             split: ShardWriter(
                 self._dataset, split, plan.feature, shard_bytes=plan.shard_bytes, name=self._name,
-                seed=plan.seed + number,
+                seed=plan.seed + number, check=self._check,
             )
             for split in plan.splits
         }  # fmt: skip
-        self._progress = TaskProgress(self._dataset / PROGRESS_FOLDER, number)
+        self._progress = TaskProgress(self._dataset / PROGRESS_FOLDER, number, self._check)
 
     def run(self, rows: Iterable[Row]) -> Report:
         for row in rows:
@@ -126,7 +129,7 @@ class _PartitionWriter:
         for split, writer in self._writers.items():
             self._report.shards += [(split, shard) for shard in writer.close()]
         if self._quarantine:
-            self._report.quarantine.append(write_quarantine(self._dataset, self._name, self._quarantine))
+            self._report.quarantine.append(write_quarantine(self._dataset, self._name, self._quarantine, self._check))
         self._progress.say(self._report.read, at_once=True)
 
 

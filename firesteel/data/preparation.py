@@ -34,7 +34,6 @@ from firesteel.formats import images
 from firesteel.formats.images import ImageSpec
 
 DEFAULT_SPLIT = {"train": 0.8, "test": 0.2}
-MARKER_NAME = "preparing.json"
 PROGRESS_FOLDER = ".progress"
 
 
@@ -109,6 +108,7 @@ class PreparePlan:
         splits: names of all splits.
         seed: of the mixing.
         shard_bytes: of a shard's features.
+        token: of the preparation; a task writes only while the folder's marker has the same.
     """
 
     dataset: str
@@ -120,6 +120,7 @@ class PreparePlan:
     splits: tuple[str, ...]
     seed: int
     shard_bytes: int
+    token: str
 
 
 @dataclass

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 
 from firesteel.storage import Place
 
@@ -14,15 +15,22 @@ _TOTAL_NAME = "total"
 
 
 class TaskProgress:
-    """Says in a folder how many rows this task has done, every SECONDS_BETWEEN at most."""
+    """Says in a folder how many rows this task has done, every SECONDS_BETWEEN at most.
 
-    def __init__(self, folder: Place, number: int):
-        self._place = folder / f"{number:05d}"
+    Args:
+        folder: of all tasks.
+        number: of this one.
+        check: raises if the task has nothing to say there any more.
+    """
+
+    def __init__(self, folder: Place, number: int, check: Callable[[], None] = lambda: None):
+        self._place, self._check = folder / f"{number:05d}", check
         self._last = time.monotonic()
 
     def say(self, rows: int, *, at_once: bool = False) -> None:
         if at_once or time.monotonic() - self._last >= SECONDS_BETWEEN:
             self._last = time.monotonic()
+            self._check()
             self._place.write_text(json.dumps(rows))
 
 

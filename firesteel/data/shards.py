@@ -11,7 +11,7 @@ import math
 import os
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import IO, Any
 
@@ -52,6 +52,7 @@ class ShardWriter:
         shard_bytes: int,
         name: str,
         seed: int,
+        check: Callable[[], None] = lambda: None,
     ):
         """
         Args:
@@ -61,9 +62,10 @@ class ShardWriter:
             shard_bytes: a shard is written when its features reach this.
             name: of the files; unique to the attempt of the task.
             seed: of the mixing.
+            check: raises if this task may not write here any more.
         """
         self._dataset, self._split, self._feature, self._name = dataset, split, feature, name
-        self._shard_bytes, self._seed = shard_bytes, seed
+        self._shard_bytes, self._seed, self._check = shard_bytes, seed, check
         self._rows: _RawRows | _EncodedRows = (
             _RawRows(feature, shard_bytes) if feature.encoding == "raw" else _EncodedRows()
         )
@@ -92,7 +94,7 @@ class ShardWriter:
             len(self._ids)
         )
         rows_per_class = Counter(self._labels)
-        shard = _write_parquet(self._dataset, path, self._tables(order))
+        shard = _write_parquet(self._dataset, path, self._tables(order), self._check)
         self.written.append(WrittenShard(shard, dict(sorted(rows_per_class.items()))))
         self._rows.clear()
         self._ids, self._labels = [], []
@@ -153,11 +155,13 @@ class _EncodedRows:
         self._values, self.num_bytes = [], 0
 
 
-def write_quarantine(dataset: Place, name: str, entries: list[dict[str, Any]]) -> Shard:
+def write_quarantine(
+    dataset: Place, name: str, entries: list[dict[str, Any]], check: Callable[[], None] = lambda: None
+) -> Shard:
     """Write the records that could not be used: ``place``, ``reason`` and ``head`` (their first bytes)."""
     schema = pa.schema([("place", pa.string()), ("reason", pa.string()), ("head", pa.binary())])
     table = pa.Table.from_pylist(entries, schema=schema)
-    return _write_parquet(dataset, f"quarantine/{name}.parquet", iter([table]))
+    return _write_parquet(dataset, f"quarantine/{name}.parquet", iter([table]), check)
 
 
 def read_slice(
@@ -231,8 +235,9 @@ class _Hashing:
         return True
 
 
-def _write_parquet(dataset: Place, path: str, tables: Iterator[pa.Table]) -> Shard:
+def _write_parquet(dataset: Place, path: str, tables: Iterator[pa.Table], check: Callable[[], None]) -> Shard:
     rows = 0
+    check()
     with (dataset / path).writing() as file:
         sink = _Hashing(file)
         writer = None
@@ -247,6 +252,7 @@ def _write_parquet(dataset: Place, path: str, tables: Iterator[pa.Table]) -> Sha
             rows += table.num_rows
         assert writer is not None, "a shard is written only for rows"
         writer.close()
+        check()
     return Shard(path=path, rows=rows, bytes=sink.size, sha256=sink.sha256.hexdigest())
 
 

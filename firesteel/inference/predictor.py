@@ -136,7 +136,7 @@ class Predictor:
         return self.predict(np.stack(rows), top=top) if rows else []
 
     def predict_files(self, files: Sequence[str | os.PathLike[str]], *, top: int = 1) -> list[Prediction]:
-        """The ``top`` most probable classes of picture files.
+        """The ``top`` most probable classes of picture files; nothing is predicted if one of them cannot be.
 
         Raises:
             FormatError: naming the file that is no picture.

@@ -121,7 +121,9 @@ def build_model(
     arguments = {name: value for name, value in given.items() if accepted is None or name in accepted}
     options = {name: tuple(value) if isinstance(value, list) else value for name, value in source.spec.options.items()}
     if accepted is not None:
-        check_options(f"model {source.spec.name}", options, accepted)
+        for name in given.keys() & options.keys():
+            raise ConfigError(f"model {source.spec.name}: {name} comes from the dataset; leave it out.")
+        check_options(f"model {source.spec.name}", options, set(accepted) - given.keys())
     if seed is not None:
         torch.manual_seed(seed)
     try:

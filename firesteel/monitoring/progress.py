@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -37,7 +39,7 @@ def duration(seconds: float | None) -> str:
 def status_line(state: RunState) -> str:
     """One line for logs and files: epoch, step, score, rate, time left."""
     if not state.total_steps:
-        return f"{state.status}: waiting for the workers"
+        return f"{state.status}: waiting for the workers" if state.status == "starting" else state.status
     score = f"{state.score:.4f}" if state.score is not None else "--"
     return (
         f"epoch {min(state.epoch + 1, state.epochs)}/{state.epochs} step {state.step}/{state.total_steps}"
@@ -177,11 +179,34 @@ def watch_run(run: Place, console: Console, *, once: bool = False) -> RunState:
         once: show the present state and return.
     """
     reader, state = EventReader(run), RunState()
-    state.add(reader.new())
-    if not once and state.status in ("starting", "training"):
+    present_state(reader, state)
+    if not once and state.in_progress:
         with following(console, lambda: run_view(state, details=True), lambda: status_line(state)):
-            while state.status in ("starting", "training"):
+            while state.in_progress:
                 time.sleep(_REFRESH_SECONDS)
-                state.add(reader.new())
+                present_state(reader, state)
     console.print(run_view(state, details=True))
     return state
+
+
+def present_state(reader: EventReader, state: RunState) -> RunState:
+    """Bring a state up to date; find out, where that can be seen, whether the run's driver is still there."""
+    state.add(reader.new())
+    if state.in_progress and state.driver is not None and not _is_there(*state.driver):
+        state.add(reader.new())  # what it wrote last
+        if state.in_progress:
+            state.lose(f"the process that led this run ({state.driver[1]} on {state.driver[0]}) ended without a word")
+    return state
+
+
+def _is_there(host: str, process: int) -> bool:
+    """False only if the process is certain to be gone."""
+    if host != socket.gethostname():
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # another user's
+        return True
+    return True

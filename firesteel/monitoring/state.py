@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from firesteel.monitoring.events import LAUNCHER
+
 _RATE_WINDOW = 20
 
 
@@ -40,7 +42,9 @@ class RunState:
     """What is known of a run.
 
     Attributes:
-        status: starting, training, done or failed.
+        status: starting, training, done, failed, stopped (by Ctrl-C or SIGTERM), or lost: its driver has ended without
+            a word, as far as can be seen from here.
+        driver: (host, process) that leads the run; None before it said so.
         epochs, steps_per_epoch, workers: as the workers announced; 0 before that.
         epoch_scores: mean training loss of each finished epoch, over the rows of all workers.
         message: of the failure.
@@ -55,6 +59,7 @@ class RunState:
     epoch_scores: dict[int, float] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     message: str = ""
+    driver: tuple[str, int] | None = None
     summary: dict[str, Any] = field(default_factory=dict)
     _epoch_parts: dict[int, dict[int, tuple[float, int]]] = field(default_factory=dict)
 
@@ -65,6 +70,11 @@ class RunState:
             if handler is not None:
                 handler(event)
         return self
+
+    @property
+    def in_progress(self) -> bool:
+        """Whether more is to come."""
+        return self.status in ("starting", "training")
 
     @property
     def total_steps(self) -> int:
@@ -112,6 +122,9 @@ class RunState:
         worker.seen = event["time"]
         return worker
 
+    def _on_launch(self, event: dict[str, Any]) -> None:
+        self.driver = (event["host"], event["pid"])
+
     def _on_start(self, event: dict[str, Any]) -> None:
         worker = self._worker(event)
         worker.host, worker.device, worker.status = event["host"], event["device"], "training"
@@ -145,7 +158,19 @@ class RunState:
         self.status, self.summary = "done", event
 
     def _on_failed(self, event: dict[str, Any]) -> None:
-        self.status = "failed"
-        if event["worker"] != "launcher":
-            self._worker(event).status = "failed"
         self.message = event["message"]
+        if event["worker"] != LAUNCHER:
+            self.status = self._worker(event).status = "failed"
+            return
+        # The launcher speaks last, when all workers have ended.
+        self._end("stopped" if event["error"] == "stopped" else "failed")
+
+    def lose(self, message: str) -> None:
+        """The driver is gone, and so is everything that it led."""
+        self.message = message
+        self._end("lost")
+
+    def _end(self, status: str) -> None:
+        self.status = status
+        for worker in self.silent_workers():
+            worker.status = "ended"

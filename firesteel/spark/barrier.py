@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from firesteel.errors import FiresteelError, ResourceError, WorkerFailed
 from firesteel.launch import Launcher, Named, Report, WorkerFunction, results_or_raise
 from firesteel.spark import tasks
+from firesteel.spark.actions import collected
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -82,9 +83,7 @@ def _results(frame: DataFrame, expected: int | None) -> list[Any]:
 
 def _collect(frame: DataFrame, workers: int | None) -> list[Any]:
     try:
-        return frame.collect()
-    except KeyboardInterrupt:
-        raise
+        return collected(frame)
     except Exception as error:
         raise explain(error, workers) from error
 

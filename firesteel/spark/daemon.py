@@ -97,12 +97,15 @@ def run_ahead(listener: socket.socket, answer_to: int) -> None:
         warm_up()
     except ImportError:  # the driver and the daemon that Spark starts will say so better
         return
-    with os.fdopen(answer_to, "w") as answer:
-        if question is not None:
-            from firesteel.launch import run_worker
-            from firesteel.world import World
+    try:
+        with os.fdopen(answer_to, "w") as answer:
+            if question is not None:
+                from firesteel.launch import run_worker
+                from firesteel.world import World
 
-            json.dump(run_worker(question["function"], question["payload"], World(), None).to_json(), answer)
+                json.dump(run_worker(question["function"], question["payload"], World(), None).to_json(), answer)
+    except BrokenPipeError:  # the driver was stopped before it had the answer
+        return
     while True:
         ready, _, _ = select.select([0, listener.fileno()], [], [])
         if listener.fileno() not in ready:

@@ -24,6 +24,7 @@ from firesteel.data.preparation import (
 from firesteel.data.sources import ArraySpec, BsonSource, Row, Source
 from firesteel.data.split import boundary_positions
 from firesteel.errors import ConfigError, DataError
+from firesteel.spark.actions import collected
 from firesteel.spark.barrier import map_partitions, map_tasks
 from firesteel.specs import did_you_mean
 
@@ -82,7 +83,7 @@ def index_by_sql(frame: DataFrame, fractions: Sequence[float] | None) -> ClassIn
 
     frame = frame.persist()
     try:
-        counts = {row["label"]: row["count"] for row in frame.groupBy("label").count().collect()}
+        counts = {row["label"]: row["count"] for row in collected(frame.groupBy("label").count())}
         if not fractions:
             return ClassIndex(counts, {})
         positions = {label: boundary_positions(rows, fractions) for label, rows in counts.items()}
@@ -93,7 +94,7 @@ def index_by_sql(frame: DataFrame, fractions: Sequence[float] | None) -> ClassIn
         edges = spark.createDataFrame(wanted, "label string, place int")
         found = {
             (row["label"], row["place"]): row["key"]
-            for row in ranked.join(F.broadcast(edges), ["label", "place"]).collect()
+            for row in collected(ranked.join(F.broadcast(edges), ["label", "place"]))
         }
     finally:
         frame.unpersist()
@@ -139,13 +140,13 @@ class DataFrameEngine(Engine):
         self.array = _array_spec(self._frame, columns)
 
     def sample(self, count: int) -> Iterator[Row]:
-        yield from _rows(self._frame.limit(count).collect())
+        yield from _rows(collected(self._frame.limit(count)))
 
     def own_splits(self) -> list[str]:
         """Values of the split column."""
         if self._columns.split is None:
             return []
-        return sorted(row["split"] for row in self._frame.select("split").distinct().collect() if row["split"])
+        return sorted(row["split"] for row in collected(self._frame.select("split").distinct()) if row["split"])
 
     def index(self, seed: int, fractions: Sequence[float] | None) -> ClassIndex:
         from pyspark.sql import functions as F
@@ -219,7 +220,7 @@ def _array_spec(frame: DataFrame, columns: Columns) -> ArraySpec | None:
     if not isinstance(frame.schema["features"].dataType, ArrayType):
         return None
     lengths = Counter(
-        len(row["features"]) for row in frame.select("features").where("features IS NOT NULL").limit(100).collect()
+        len(row["features"]) for row in collected(frame.select("features").where("features IS NOT NULL").limit(100))
     )
     if not lengths:
         raise DataError(f"column {columns.features!r} holds no array: all sampled rows are null, or there are none.")

@@ -5,14 +5,15 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from firesteel.errors import ResourceError
 from firesteel.spark import class_archive, daemon
 from firesteel.spark.ahead import DaemonAhead, started_ahead
-from firesteel.spark.noise import quiet_jvm
 from firesteel.spark.settings import SHARES_HOST, check_java, check_pyspark, is_remote, master_in_environment
+from firesteel.stderr import quiet_jvm
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -79,13 +80,28 @@ def _start(
         builder = builder.config(key, value)
     try:
         with contextlib.nullcontext() if debug else quiet_jvm():
-            return builder.getOrCreate()
+            return _undisturbed(builder.getOrCreate)
     except Exception as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         raise ResourceError(
             f"Spark did not start with master {master}: {lines[0] if lines else type(error).__name__}\n"
             "Check the URL and that the cluster runs; --debug shows Spark's own log."
         ) from error
+
+
+def _undisturbed(start: Callable[[], SparkSession]) -> SparkSession:
+    """Start a session in a thread, where Ctrl-C cannot cut the launch of the JVM, which would then never end.
+
+    Nor does pyspark replace what Ctrl-C does: its own handler speaks to the JVM in the middle of another call.
+    """
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        starting = pool.submit(start)
+        try:
+            return starting.result()
+        except BaseException:
+            with contextlib.suppress(Exception):  # the first exception is the one to report
+                starting.result().stop()
+            raise
 
 
 def _settings(master: str, debug: bool) -> dict[str, str]:

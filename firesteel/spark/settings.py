@@ -7,11 +7,13 @@ import importlib.util
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 from importlib.metadata import version
 
-from firesteel.errors import ResourceError
+from firesteel.errors import ConfigError, ResourceError
+from firesteel.specs import did_you_mean
 
 _MIN_JAVA = 17
 
@@ -28,6 +30,54 @@ def slots_of(master: str) -> int | None:
         return len(os.sched_getaffinity(0)) if match.group(1) == "*" else int(match.group(1))
     match = re.fullmatch(r"local-cluster\[\s*(\d+)\s*,\s*(\d+)\s*,\s*\d+\s*\]", master)
     return int(match.group(1)) * int(match.group(2)) if match else None
+
+
+_MASTER = re.compile(
+    r"local|local\[(\d+|\*)\s*(,\s*\d+\s*)?\]|local-cluster\[\s*\d+\s*,\s*\d+\s*,\s*\d+\s*\]|yarn"
+    r"|(spark|sc|k8s)://\S+"
+)
+_CONNECT_PORT = 15002
+_SECONDS_TO_CONNECT = 5.0
+
+
+def check_master(master: str | None) -> None:
+    """Find out, before Spark tries for a minute, that a master's URL can be right and that somebody listens there.
+
+    Raises:
+        ConfigError: if Spark knows no such form.
+        ResourceError: if nobody answers.
+    """
+    if not master:
+        return
+    if not _MASTER.fullmatch(master):
+        raise ConfigError(
+            f"{master!r} is no Spark master. There are local[N] (this machine, N task slots), spark://HOST:PORT, yarn,"
+            f" k8s://URL, and sc://HOST:PORT for Spark Connect.{did_you_mean(master, ['local[2]', 'local[*]', 'yarn'])}"
+        )
+    scheme, _, rest = master.partition("://")
+    if scheme not in ("spark", "sc"):
+        return
+    addresses = rest.partition("/")[0].split(",")
+    reasons = [_unreachable(address, _CONNECT_PORT if scheme == "sc" else None) for address in addresses]
+    if all(reasons):
+        raise ResourceError(
+            f"no Spark master answers at {master}: {reasons[0]}.\n"
+            "Check host and port, and that the cluster runs; its web page shows the URL at the top."
+        )
+
+
+def _unreachable(address: str, default_port: int | None) -> str | None:
+    """Why nobody can be reached at ``host:port``; None if somebody listens there."""
+    host, _, port = address.rpartition(":")
+    if default_port is not None and not host:
+        host, port = address, str(default_port)
+    if not host or not port.isdigit():
+        return f"{address!r} is not HOST:PORT"
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _SECONDS_TO_CONNECT).close()
+    except (OSError, OverflowError) as error:
+        return f"{address}: {getattr(error, 'strerror', None) or error}"
+    return None
 
 
 def check_slots(master: str | None, workers: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -15,7 +16,7 @@ from firesteel.launch import Question
 from firesteel.models.registry import ZOO, resolve_model, travelling_source
 from firesteel.monitoring.events import LAUNCHER, EventWriter, read_events
 from firesteel.monitoring.state import RunState
-from firesteel.specs import Spec, parse_spec
+from firesteel.specs import Spec
 from firesteel.storage import Place
 from firesteel.sync import check_sync
 from firesteel.training.job import TrainJob, TrainPayload, checked
@@ -68,14 +69,14 @@ def resolve_job(dataset: Dataset, model: Any, workers: int, sync: str | None, op
 
     Raises:
         ConfigError: for a wrong option, or too few rows for the workers.
+        ModelError: if there is no such model.
     """
     if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
         raise ConfigError(f"workers must be a whole number, 1 or more, got {workers!r}.")
-    named = parse_spec(model) if isinstance(model, str | Spec) else Spec(name=getattr(model, "__qualname__", "model"))
     resolved = {
         "dataset": dataset.place.uri,
         "fingerprint": dataset.manifest.fingerprint,
-        "model": named,
+        "model": resolve_model(model).spec,
         "input_shape": dataset.feature.shape,
         "num_classes": dataset.num_classes,
         "workers": workers,
@@ -103,7 +104,14 @@ def run_training(
     try:
         with EventWriter(directory.place, LAUNCHER) as events, contextlib.ExitStack() as stack:
             engine = "spark" if runtime.uses_spark else "local"
-            events.write("launch", workers=job.workers, engine=engine, pid=os.getpid())
+            events.write(
+                "launch",
+                workers=job.workers,
+                engine=engine,
+                master=runtime.master,
+                host=socket.gethostname(),
+                pid=os.getpid(),
+            )
             if watch is not None:
                 stack.enter_context(watch(directory.place))
             with _failure_written(events, directory):

@@ -21,12 +21,15 @@ OPTIMIZERS = {
     "rmsprop": "RMSprop",
     "adadelta": "Adadelta",
 }
-"""Name -> class of torch.optim. Options are those of the class, except ``params`` and ``lr``."""
+"""Name -> class of torch.optim. Options are those of the class, except those of _NOT_OPTIONS."""
 
 _FUSED = ("adam", "adamw")
 """One kernel for the whole step, unless an option chooses otherwise: a half to a third of the time on a CPU too."""
 
-_IMPLEMENTATIONS = {"fused", "foreach", "capturable", "differentiable"}
+_IMPLEMENTATIONS = {"fused", "foreach"}
+
+_NOT_OPTIONS = {"params", "lr", "capturable", "differentiable"}
+"""Set by us, or without use in this loop."""
 
 
 def check_optimizer(spec: Spec) -> Spec:
@@ -52,7 +55,7 @@ def make_optimizer(spec: Spec, parameters: Iterable[nn.Parameter], learning_rate
     import torch
 
     kind = getattr(torch.optim, OPTIMIZERS[check_optimizer(spec).name])
-    allowed = [name for name in inspect.signature(kind).parameters if name not in ("params", "lr")]
+    allowed = [name for name in inspect.signature(kind).parameters if name not in _NOT_OPTIONS]
     check_options(f"optimizer {spec.name}", spec.options, allowed)
     options = {name: tuple(value) if isinstance(value, list) else value for name, value in spec.options.items()}
     parameters = list(parameters)

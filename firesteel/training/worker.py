@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import platform
-from contextlib import ExitStack
+import traceback
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,7 +18,8 @@ from firesteel.data.cache import Rows, available_memory_bytes, load_rows
 from firesteel.data.loader import Loader, Normalizer
 from firesteel.data.manifest import Dataset
 from firesteel.data.order import Order
-from firesteel.errors import DatasetError, WorkerFailed
+from firesteel.errors import DatasetError, FiresteelError, ModelError, WorkerFailed
+from firesteel.launch import lost_a_peer, place_of
 from firesteel.models import build_model, count_parameters
 from firesteel.models.description import ModelDescription, normalization_for, save_model
 from firesteel.monitoring.events import EventWriter, events_of
@@ -68,10 +72,11 @@ def train_worker(payload: TrainPayload, world: World, meeting: Meeting | None) -
             stack.enter_context(meeting.process_group())
         log = EventLog(events, world.torch_device, job.log_every)
         callbacks: list[Callback] = [_Start(events, job, world, order, rows, model, sync), log]
-        progress = train(
-            model, optimizer, loader, sync, world,
-            epochs=job.epochs, loss_function=nn.functional.cross_entropy, callbacks=callbacks,
-        )  # fmt: skip
+        with _first_step_explained(job, log):
+            progress = train(
+                model, optimizer, loader, sync, world,
+                epochs=job.epochs, loss_function=partial(_loss, job), callbacks=callbacks,
+            )  # fmt: skip
         if world.rank == 0:
             _save(payload, dataset, model, progress)
     return {
@@ -81,6 +86,33 @@ def train_worker(payload: TrainPayload, world: World, meeting: Meeting | None) -
         "loss_sums": log.epoch_sums,
         "parameters": count_parameters(model),
     }
+
+
+def _loss(job: TrainJob, outputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Cross-entropy, mean over the rows of a batch, of a network that gives one output a class."""
+    wanted = (len(labels), job.num_classes)
+    if not isinstance(outputs, torch.Tensor) or outputs.shape != wanted:
+        given = f"shape {tuple(outputs.shape)}" if isinstance(outputs, torch.Tensor) else f"a {type(outputs).__name__}"
+        raise ModelError(
+            f"model {job.model} gives {given} for a batch of shape {(len(labels), *job.input_shape)}; the dataset's"
+            f" {job.num_classes} classes want outputs of shape {wanted}."
+        )
+    return nn.functional.cross_entropy(outputs, labels)
+
+
+@contextmanager
+def _first_step_explained(job: TrainJob, log: EventLog) -> Iterator[None]:
+    """A network that cannot take its input raises somewhere inside torch: say which network and which input."""
+    try:
+        yield
+    except (RuntimeError, TypeError, ValueError, IndexError) as error:
+        if log.rows or isinstance(error, FiresteelError) or lost_a_peer(error):
+            raise
+        raise ModelError(
+            f"model {job.model} fails on its first batch, of shape ({job.batch_size}, "
+            f"{', '.join(map(str, job.input_shape))}): {type(error).__name__}: {str(error).splitlines()[0]}\n"
+            f"{place_of(traceback.format_exc())}"
+        ) from error
 
 
 def _open_dataset(job: TrainJob) -> Dataset:

@@ -116,6 +116,44 @@ def test_a_mistake_gets_a_few_lines_and_leaves_nothing(
     assert [path.name for path in (tmp_path / "full").iterdir()] == ["a.txt"]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (["--workers", "0"], 2, "workers must be a whole number, 1 or more, got 0"),
+        (["--epochs", "0"], 2, "epochs: input should be greater than or equal to 1, got 0"),
+        (["--model", "cn"], 1, "there is no model 'cn'"),
+        (["--optimizer", "adm"], 2, "Did you mean 'adam'?"),
+        (["--model", "mlp:hidden=20,50"], 2, "A list stands in brackets: hidden=[20,50]"),
+        (["--master", "locl[2]"], 2, "Did you mean 'local[2]'?"),
+        (["--master", "spark://nowhere.invalid:7077"], 1, "no Spark master answers at spark://nowhere.invalid:7077"),
+    ],
+)
+def test_what_cannot_work_is_said_before_a_training_is_announced(
+    arguments: list[str], status: int, message: str, dataset: Path, tmp_path: Path
+) -> None:
+    done = firesteel("train", dataset, tmp_path / "run", *arguments)
+    assert message in refused(done, status)
+    assert "Training" not in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_training_that_diverges_says_so(dataset: Path, tmp_path: Path) -> None:
+    done = firesteel(
+        "train", dataset, tmp_path / "run", "--model", "mlp", "--epochs", 3, "--optimizer", "sgd", "--learning-rate", 1e30,
+    )  # fmt: skip
+    assert "The training has diverged" in done.stderr
+    assert "Next:" not in done.stderr
+
+
+def test_a_factory_that_must_be_confirmed_is_named_when_the_training_ends(dataset: Path, tmp_path: Path) -> None:
+    done = firesteel(
+        "train", dataset, tmp_path / "run", "--model", "tests.networks:undeclared", "--epochs", 1, "--workers", 1
+    )
+    line = next(line for line in done.stderr.splitlines() if line.startswith("Next: firesteel "))
+    assert line.endswith("--model tests.networks:undeclared")
+    assert firesteel(*line.removeprefix("Next: firesteel ").split()).returncode == 0
+
+
 def test_an_unknown_option_is_wrong_use() -> None:
     assert firesteel("train", "a", "b", "--epoch", "3").returncode == 2
     assert firesteel("fly").returncode == 2
@@ -160,7 +198,24 @@ def test_a_stopped_training_ends_its_workers_and_says_so(
     assert "Traceback" not in error
     _gone(pids)
     assert not (tmp_path / "run" / "model").exists()
-    assert json.loads(firesteel("watch", tmp_path / "run", "--json").stdout)["status"] == "failed"
+    state = json.loads(firesteel("watch", tmp_path / "run", "--json").stdout)
+    assert state["status"] == "stopped"
+    assert {worker["status"] for worker in state["workers"]} == {"ended"}
+
+
+def test_a_run_whose_driver_was_killed_is_known_to_be_over(
+    dataset: Path, tmp_path: Path, start: Callable[..., subprocess.Popen[str]]
+) -> None:
+    process = start("train", dataset, tmp_path / "run", "--workers", 2, "--model", "mlp", "--epochs", 100000)
+    pids = _workers(tmp_path / "run")
+    assert json.loads(firesteel("watch", tmp_path / "run", "--json").stdout)["status"] == "training"
+    process.kill()
+    process.communicate(timeout=60)
+    _gone(pids)
+    done = firesteel("watch", tmp_path / "run")
+    assert done.returncode == 1
+    assert f"the process that led this run ({process.pid}" in done.stdout
+    assert "training" not in done.stdout
 
 
 def test_a_stopped_preparation_leaves_nothing(tmp_path: Path, start: Callable[..., subprocess.Popen[str]]) -> None:
@@ -179,6 +234,41 @@ def test_a_stopped_preparation_leaves_nothing(tmp_path: Path, start: Callable[..
 
 
 @pytest.mark.spark
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_preparation_on_spark_that_is_stopped_leaves_nothing(
+    number: signal.Signals, status: int, tmp_path: Path, start: Callable[..., subprocess.Popen[str]]
+) -> None:
+    """Only the main process hears of it, as from a batch system: Spark's tasks must not write on."""
+    source = tmp_path / "source" / "class"
+    source.mkdir(parents=True)
+    for i in range(1500):
+        (source / f"{i}.png").write_bytes(picture(i % 200, (300, 300), format="PNG", seed=i))
+    process = start("prepare", tmp_path / "source", tmp_path / "data", "--size", "64x64", "--master", "local[2]")
+    progress = tmp_path / "data" / ".progress"
+    _until(lambda: progress.exists() and any(path.name != "total" for path in progress.iterdir()))
+    process.send_signal(number)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == status, error
+    assert error.splitlines()[-1].startswith("Stopped. Nothing was written")
+    assert "Traceback" not in error
+    time.sleep(2)
+    assert [path for path in (tmp_path / "data").rglob("*") if path.is_file()] == []
+
+
+@pytest.mark.spark
+def test_a_start_of_spark_can_be_stopped(
+    image_folder: Path, tmp_path: Path, start: Callable[..., subprocess.Popen[str]]
+) -> None:
+    """A JVM whose launch is cut in the middle would never end."""
+    process = start("prepare", image_folder, tmp_path / "data", "--master", "local[2]")
+    _until(lambda: _children(process.pid))
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 130, error
+    assert error == "Stopped. Nothing was written; what was there before is there still.\n"
+
+
+@pytest.mark.spark
 def test_a_training_on_spark_that_is_stopped_leaves_no_process(
     dataset: Path, tmp_path: Path, start: Callable[..., subprocess.Popen[str]]
 ) -> None:
@@ -193,6 +283,7 @@ def test_a_training_on_spark_that_is_stopped_leaves_no_process(
     assert "Traceback" not in error
     assert "py4j" not in error
     _gone(pids)
+    assert json.loads(firesteel("watch", tmp_path / "run", "--json").stdout)["status"] == "stopped"
 
 
 @pytest.mark.spark
@@ -254,6 +345,12 @@ def _workers(run: Path) -> list[int]:
 
     _until(lambda: len(training()) == 2)
     return list(training().values())
+
+
+def _children(pid: int) -> list[int]:
+    return [
+        int(child) for path in Path(f"/proc/{pid}/task").iterdir() for child in (path / "children").read_text().split()
+    ]
 
 
 def _gone(pids: list[int]) -> None:

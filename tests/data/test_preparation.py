@@ -332,8 +332,8 @@ def test_small_classes_are_dropped_and_counted(image_folder, tmp_path):
     assert dataset.manifest.labels == ["dark", "white"]
     counts = dataset.manifest.counts
     assert (counts.read, counts.written, counts.dropped) == (43, 40, 3)
-    assert "1 classes with fewer than 4 rows were dropped ('grey'): 3 rows" in dataset.manifest.warnings
-    assert "1 classes have no usable row and are left out ('empty')" in dataset.manifest.warnings
+    assert "1 class was dropped for having fewer than 4 rows ('grey'): 3 rows" in dataset.manifest.warnings
+    assert "1 class has no row and is left out ('empty')" in dataset.manifest.warnings
     assert_whole(dataset)
 
 

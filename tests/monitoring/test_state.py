@@ -62,7 +62,19 @@ def test_a_score_that_is_not_a_number_stays_so() -> None:
 
 
 def test_the_launchers_word_ends_a_run_and_unknown_events_are_passed_over() -> None:
-    state = RunState().add([event("launch", "launcher"), start(0, workers=1), event("of a later version", 0, novel=1)])
+    state = RunState().add(
+        [event("launch", "launcher", host="here", pid=1), start(0, workers=1), event("of a later version", 0, novel=1)]
+    )
     state.add([event("warning", 0, message="slow storage"), event("finish", "launcher", score=0.5)])
     assert (state.status, state.summary["score"], state.warnings) == ("done", 0.5, ["slow storage"])
-    assert RunState().add([event("failed", "launcher", message="no slots")]).message == "no slots"
+    failed = RunState().add([event("failed", "launcher", error="ResourceError", message="no slots")])
+    assert (failed.status, failed.message) == ("failed", "no slots")
+
+
+def test_when_a_run_has_ended_nobody_trains() -> None:
+    state = RunState().add([start(0), start(1), event("failed", 1, error="ValueError", message="no")])
+    assert [worker.status for worker in state.by_rank.values()] == ["training", "failed"]
+    state.add([event("failed", "launcher", error="WorkerFailed", message="worker 1 failed")])
+    assert [worker.status for worker in state.by_rank.values()] == ["ended", "failed"]
+    stopped = RunState().add([start(0), start(1), event("failed", "launcher", error="stopped", message="stopped")])
+    assert (stopped.status, stopped.in_progress) == ("stopped", False)
