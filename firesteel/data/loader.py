@@ -68,6 +68,13 @@ class Batch:
     rows: int
     global_rows: int
 
+    def parts(self, count: int) -> list[Batch]:
+        """The rows in ``count`` parts that differ by one at most, or fewer where there are fewer rows."""
+        if count == 1 or self.rows <= 1:
+            return [self]
+        split = zip(self.features.tensor_split(min(count, self.rows)), self.labels.tensor_split(min(count, self.rows)))
+        return [Batch(features, labels, len(labels), self.global_rows) for features, labels in split]
+
 
 class Loader:
     """The batches of one worker, epoch by epoch.

@@ -11,12 +11,12 @@ from firesteel.specs import Spec, check_options, did_you_mean, parse_spec
 if TYPE_CHECKING:
     from firesteel.sync.base import SyncStrategy
 
-__all__ = ["STRATEGIES", "check_sync", "make_sync"]
+__all__ = ["STRATEGIES", "alone", "check_sync", "make_sync"]
 
 STRATEGIES: dict[str, tuple[str, str, tuple[str, ...]]] = {
-    "none": ("firesteel.sync.none", "NoSync", ()),
-    "allreduce": ("firesteel.sync.all_reduce", "AllReduce", ("bucket_mb",)),
-    "average": ("firesteel.sync.averaging", "Averaging", ("every", "optimizer_state")),
+    "none": ("firesteel.sync.none", "NoSync", ("accumulate",)),
+    "allreduce": ("firesteel.sync.all_reduce", "AllReduce", ("accumulate", "bucket_mb")),
+    "average": ("firesteel.sync.averaging", "Averaging", ("accumulate", "every", "optimizer_state")),
 }
 """Name -> (module, class, options)."""
 
@@ -42,6 +42,9 @@ def check_sync(sync: str | Spec, workers: int) -> Spec:
     bucket = spec.options.get("bucket_mb", 25)
     if isinstance(bucket, bool) or not isinstance(bucket, int | float) or bucket <= 0:
         raise ConfigError(f"allreduce:bucket_mb must be a number of MiB above 0, got {bucket!r}.")
+    accumulate = spec.options.get("accumulate", 1)
+    if isinstance(accumulate, bool) or not isinstance(accumulate, int) or accumulate < 1:
+        raise ConfigError(f"{spec.name}:accumulate must be a whole number of parts, 1 or more, got {accumulate!r}.")
     if spec.name == "none" and workers > 1:
         raise ConfigError(
             f"sync none lets {workers} workers train {workers} different models. Use allreduce or average:every=5,"
@@ -50,7 +53,16 @@ def check_sync(sync: str | Spec, workers: int) -> Spec:
     return spec
 
 
+def alone(spec: Spec) -> Spec:
+    """What is left of a strategy where there is one worker only."""
+    return Spec(name="none", options={key: spec.options[key] for key in spec.options.keys() & {"accumulate"}})
+
+
 def make_sync(spec: Spec) -> SyncStrategy:
     """Build the strategy of a checked spec."""
     module, name, _ = STRATEGIES[spec.name]
-    return getattr(importlib.import_module(module), name)(**spec.options)
+    options = dict(spec.options)
+    accumulate = options.pop("accumulate", 1)
+    strategy: SyncStrategy = getattr(importlib.import_module(module), name)(**options)
+    strategy.accumulate = accumulate
+    return strategy

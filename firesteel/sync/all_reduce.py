@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
+import weakref
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -34,10 +37,10 @@ class AllReduce(SyncStrategy):
 
     def __init__(self, bucket_mb: float = 25):
         self._bucket_mb = bucket_mb
-        self._world = World()
         self._parameter_bytes = 0
         self._buffers: FlatBuffers | None = None
-        self._rows = self._global_rows = 0
+        # Weak: a worker that fails must let go of the module at once, and with it of the connections the others wait on.
+        self._module: Callable[[], DistributedDataParallel | None] = lambda: None
 
     def on_start(self, model: nn.Module, optimizer: Optimizer, world: World) -> nn.Module:
         self._world = world
@@ -46,7 +49,7 @@ class AllReduce(SyncStrategy):
         self._parameter_bytes = sum(p.numel() * p.element_size() for p in trainable)
         buffers = [buffer.data for buffer in model.buffers() if buffer.is_floating_point() and buffer.numel()]
         self._buffers = FlatBuffers(buffers) if buffers else None
-        return DistributedDataParallel(
+        module = DistributedDataParallel(
             model,
             device_ids=[torch.device(world.device)] if world.device.startswith("cuda") else None,
             bucket_cap_mb=self._bucket_mb,
@@ -54,17 +57,28 @@ class AllReduce(SyncStrategy):
             init_sync=False,  # done above, in one message
             **{_BUFFER_OPTION: False},  # type: ignore[arg-type]
         )
+        self._module = weakref.ref(module)
+        return module
+
+    def accumulating(self) -> contextlib.AbstractContextManager[None]:
+        module = self._module()
+        assert module is not None
+        return module.no_sync()
 
     def before_backward(self, loss: Tensor, batch: Batch) -> Tensor:
-        self._rows += batch.rows
-        self._global_rows += batch.global_rows
         weight = batch.rows * self._world.world_size / batch.global_rows
         return loss if weight == 1.0 else loss * weight
 
+    def after_backward(self, batch: Batch) -> None:
+        self._count(batch)
+        self.bytes_sent += self._parameter_bytes
+
     def on_epoch_end(self) -> None:
+        sent = 0
         if self._buffers is not None and self._global_rows:
-            self._buffers.weighted_sum(self._rows / self._global_rows)
-        self._rows = self._global_rows = 0
+            self._buffers.weighted_sum(self.weight)
+            sent = self._buffers.num_bytes
+        self._exchanged(sent)
 
     @property
     def bytes_per_step(self) -> float:

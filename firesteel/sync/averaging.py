@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -27,12 +29,13 @@ class Averaging(SyncStrategy):
 
     def __init__(self, every: int = 5, optimizer_state: bool = False):
         self._every, self._with_optimizer = every, optimizer_state
-        self._steps = self._rows = self._global_rows = 0
+        self._steps = 0
         self._optimizer: Optimizer | None = None
         self._parameters: FlatBuffers | None = None
         self._state: FlatBuffers | None = None
 
     def on_start(self, model: nn.Module, optimizer: Optimizer, world: World) -> nn.Module:
+        self._world = world
         broadcast_model(model)
         self._optimizer = optimizer
         self._parameters = FlatBuffers(floating_state(model))
@@ -40,14 +43,24 @@ class Averaging(SyncStrategy):
 
     def after_step(self, batch: Batch) -> None:
         self._steps += 1
-        self._rows += batch.rows
-        self._global_rows += batch.global_rows
+        self._count(batch)
         if self._steps == self._every:
             self._average()
 
     def on_epoch_end(self) -> None:
         if self._steps:
             self._average()
+
+    @property
+    def ranks_agree(self) -> bool:
+        return self._steps == 0 and self._with_optimizer
+
+    def state(self) -> dict[str, Any]:
+        return super().state() | {"steps": self._steps}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        super().load_state(state)
+        self._steps = state["steps"]
 
     @property
     def bytes_per_step(self) -> float:
@@ -57,13 +70,15 @@ class Averaging(SyncStrategy):
 
     def _average(self) -> None:
         assert self._parameters is not None
-        weight = self._rows / self._global_rows
+        sent, weight = self._parameters.num_bytes, self.weight
         self._parameters.weighted_sum(weight)
         if self._with_optimizer:
             if self._state is None:  # optimizers make their state at the first step
                 self._state = FlatBuffers(self._optimizer_tensors())
             self._state.weighted_sum(weight)
-        self._steps = self._rows = self._global_rows = 0
+            sent += self._state.num_bytes
+        self._steps = 0
+        self._exchanged(sent)
 
     def _optimizer_tensors(self) -> list[Tensor]:
         assert self._optimizer is not None

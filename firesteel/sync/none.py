@@ -13,6 +13,7 @@ class NoSync(SyncStrategy):
     """The model as it is."""
 
     def on_start(self, model: nn.Module, optimizer: Optimizer, world: World) -> nn.Module:
+        self._world = world
         return model
 
     @property

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from firesteel.data.loader import Loader
+from firesteel.data.loader import Batch, Loader
 from firesteel.sync.base import SyncStrategy
 from firesteel.training.callbacks import Callback, Progress
 from firesteel.world import World
@@ -54,8 +54,7 @@ def train(
         before = clock()
         for batch in loader.epoch(epoch):
             fetched = clock()
-            loss = loss_function(module(batch.features), batch.labels)
-            sync.before_backward(loss, batch).backward()
+            loss = _backward(module, batch, sync, loss_function)
             sync.after_backward(batch)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
@@ -67,13 +66,31 @@ def train(
             progress.compute_s += computed - fetched
             progress.sync_s += done - computed
             for callback in callbacks:
-                callback.on_step_end(progress, loss.detach(), batch)
+                callback.on_step_end(progress, loss, batch)
             before = clock()
         sync.on_epoch_end()
         progress.sync_s += clock() - before
         _each(callbacks, "on_epoch_end", progress)
     _each(callbacks, "on_train_end", progress)
     return progress
+
+
+def _backward(module: nn.Module, batch: Batch, sync: SyncStrategy, loss_function: LossFunction) -> Tensor:
+    """Gradients of the mean loss over the rows of a batch; returns that loss, detached."""
+    *first, last = batch.parts(sync.accumulate)
+    total = None
+    for part in first:
+        with sync.accumulating():
+            loss = loss_function(module(part.features), part.labels) * (part.rows / batch.rows)
+            sync.before_backward(loss, batch).backward()
+        total = loss.detach() if total is None else total + loss.detach()
+    loss = loss_function(module(last.features), last.labels)
+    if total is None:
+        sync.before_backward(loss, batch).backward()
+        return loss.detach()
+    loss = loss * (last.rows / batch.rows)
+    sync.before_backward(loss, batch).backward()
+    return total + loss.detach()
 
 
 def _each(callbacks: Sequence[Callback], hook: str, progress: Progress) -> None:

@@ -23,9 +23,8 @@ from firesteel.launch import lost_a_peer, place_of
 from firesteel.models import build_model, count_parameters
 from firesteel.models.description import ModelDescription, normalization_for, save_model
 from firesteel.monitoring.events import EventWriter, events_of
-from firesteel.specs import Spec
 from firesteel.storage import Place
-from firesteel.sync import make_sync
+from firesteel.sync import alone, make_sync
 from firesteel.sync.base import SyncStrategy
 from firesteel.training.callbacks import Callback, EventLog, Progress
 from firesteel.training.job import TrainJob, TrainPayload
@@ -62,7 +61,7 @@ def train_worker(payload: TrainPayload, world: World, meeting: Meeting | None) -
         model.to(world.torch_device)
         optimizer = make_optimizer(job.optimizer, trainable_parameters(model, payload.model), job.learning_rate)
         torch.manual_seed(job.seed * 1_000_003 + world.rank)  # dropout must differ between workers
-        sync = make_sync(job.sync if world.world_size > 1 else Spec(name="none"))
+        sync = make_sync(job.sync if world.world_size > 1 else alone(job.sync))
         normalization = normalization_for(job.normalize, dataset.manifest.statistics)
         normalize = Normalizer.of(
             normalization.mean, normalization.std, normalization.scale, len(job.input_shape), world.torch_device

@@ -55,6 +55,16 @@ def test_averaging_with_momentum_needs_the_optimizer_state_to_equal_all_reduce(d
     assert_same(with_state, reduced, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize(("sync", "workers"), [("none", 1), ("allreduce", 1), ("allreduce", 2), ("average:every=3", 2)])
+def test_a_batch_in_parts_gives_the_gradients_of_the_whole(
+    sync: str, workers: int, dataset: Path, tmp_path: Path
+) -> None:
+    options = {"workers": workers, "optimizer": "sgd:momentum=0.9", "learning_rate": 0.05, "batch_size": 7}
+    whole = trained(dataset, tmp_path / "whole", sync=sync, **options)
+    parts = trained(dataset, tmp_path / "parts", sync=f"{sync}{',' if ':' in sync else ':'}accumulate=3", **options)
+    assert_same(parts, whole, rtol=1e-4, atol=1e-6)
+
+
 @pytest.mark.parametrize("sync", ["allreduce", "average:every=3"])
 def test_buffers_are_the_same_on_all_workers_at_the_end(sync: str, dataset: Path, tmp_path: Path) -> None:
     """Batch-norm statistics of the saved model are the mean over the workers, not those of rank 0."""
