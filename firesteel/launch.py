@@ -11,8 +11,8 @@ whose code is wrong, and the launcher sees the reports of all workers and can te
 from __future__ import annotations
 
 import contextlib
-import gc
 import importlib
+import os
 import socket
 import time
 import traceback
@@ -139,22 +139,46 @@ class InProcess(Launcher):
         return results_or_raise([report])
 
 
-def run_worker(function: WorkerFunction | Named, payload: Any, world: World, rendezvous: Rendezvous | None) -> Report:
-    """Run a worker function here and report how it ended; does not raise, except for Ctrl-C and the like."""
+def run_worker(
+    function: WorkerFunction | Named,
+    payload: Any,
+    world: World,
+    rendezvous: Rendezvous | None,
+    *,
+    first_tell: Callable[[Report], object] = lambda report: None,
+    end_with: Callable[[Report], object] | None = None,
+) -> Report:
+    """Run a worker function here and report how it ended; does not raise, except for Ctrl-C and the like.
+
+    Args:
+        function: see :meth:`Launcher.run`.
+        payload: for it.
+        world: who this worker is.
+        rendezvous: where the workers meet; only for processes that end afterwards, since a process group that has lost
+            a member cannot be taken down safely.
+        first_tell: is given the report of a failure before anything that may hang.
+        end_with: ends this process with a report, while the function runs: another worker has failed.
+    """
     meeting = Meeting(world, rendezvous) if rendezvous is not None and world.world_size > 1 else None
+    if meeting is not None and end_with is not None:
+        meeting.when_one_fails(lambda why: end_with(_echo(world, why)))
     try:
         return Report(world.rank, world.host, result=function_of(function)(payload, world, meeting))
     except Exception as error:
         report = failure_report(error, world)
-        # The frames of the traceback hold the model's reducer, and that (in cycles) the connections that the others
-        # wait on. A Spark worker lives on for its next task, so nothing else would close them.
-        traceback.clear_frames(error.__traceback__)
-        gc.collect()
-        if meeting is not None:
-            meeting.fail(f"{report.error}: {report.message}")
+        first_tell(report)
         with contextlib.suppress(Exception):
             _log_failure(payload, report)
+        if meeting is not None and not report.echo:
+            meeting.fail(f"{report.error}: {report.message}")
+        if end_with is not None:
+            # Now, while the exception holds its frames: they hold the process group, whose destructor can hang.
+            os._exit(0)
         return report
+
+
+def _echo(world: World, why: str) -> Report:
+    return Report(world.rank, world.host, error="WorkerFailed", message=why, echo=True, time=time.time())
 
 
 def failure_report(error: BaseException, world: World) -> Report:

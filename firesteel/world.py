@@ -6,11 +6,12 @@ import contextlib
 import os
 import socket
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from firesteel.errors import ResourceError, WorkerFailed
 
@@ -19,6 +20,12 @@ if TYPE_CHECKING:
     from torch.distributed import TCPStore
 
 LOOPBACK = "127.0.0.1"
+
+QUIET = {"TORCH_CPP_LOG_LEVEL": "ERROR"}
+"""Environment of a worker, before it imports torch: that a store has closed is no news, who closed it is reported."""
+
+_FAILED = "failed"
+"""Key of the store under which a rank says that it has failed."""
 
 
 @dataclass(frozen=True)
@@ -129,31 +136,50 @@ class Meeting:
     def __init__(self, world: World, rendezvous: Rendezvous):
         self._world, self._rendezvous = world, rendezvous
         self._store: TCPStore | None = None
-        self._met = False
+        self._act: Callable[[str], object] | None = None
 
     @property
     def store(self) -> TCPStore:
         if self._store is None:
-            from torch.distributed import TCPStore
-
-            meeting = self._rendezvous
-            self._store = TCPStore(
-                meeting.host,
-                meeting.port,
-                self._world.world_size,
-                is_master=self._world.rank == 0,
-                timeout=timedelta(seconds=meeting.timeout_s),
-                wait_for_workers=False,
-                master_listen_fd=meeting.listener,
-            )
+            serves = {"is_master": True, "master_listen_fd": self._rendezvous.listener} if self._world.rank == 0 else {}
+            self._store = self._client(**serves)
+            if self._act is not None:
+                threading.Thread(target=self._listen, name="firesteel-meeting", daemon=True).start()
         return self._store
 
+    def _client(self, **serves: Any) -> TCPStore:
+        from torch.distributed import TCPStore
+
+        meeting = self._rendezvous
+        return TCPStore(
+            meeting.host,
+            meeting.port,
+            self._world.world_size,
+            timeout=timedelta(seconds=meeting.timeout_s),
+            wait_for_workers=False,
+            **serves,
+        )
+
     def fail(self, reason: str) -> None:
-        """Tell the others that this rank will not come; once they have met, a closed connection tells them."""
-        if self._met:
-            return
+        """Tell the others that this rank has failed: before they have met, and while they work."""
         with contextlib.suppress(Exception):  # they may be gone already, and our own error is the one to report
+            self.store.set(_FAILED, f"{self._world.rank} failed: {reason}")
             self.store.set(f"ready/{self._world.rank}", f"failed: {reason}")
+
+    def when_one_fails(self, act: Callable[[str], object]) -> None:
+        """Call ``act`` with a reason, in a thread, when another rank says that it has failed.
+
+        A closed connection says it as well, but only to a rank that exchanges something at that moment.
+        """
+        self._act = act
+
+    def _listen(self) -> None:
+        with contextlib.suppress(Exception):  # rank 0, which serves the store, has ended
+            store = self._client()
+            store.wait([_FAILED], timedelta(days=365))
+            rank, _, reason = store.get(_FAILED).decode().partition(" ")
+            if self._act is not None and int(rank) != self._world.rank:
+                self._act(f"rank {rank} {reason}")
 
     def wait_for_all(self) -> None:
         """Return when every rank is ready.
@@ -179,11 +205,13 @@ class Meeting:
 
     @contextlib.contextmanager
     def process_group(self) -> Iterator[None]:
-        """Join the default process group of torch; leave it however the block ends."""
+        """Join the default process group of torch, and leave it when the block ends well.
+
+        If it fails the process must end: other ranks may be gone, and a group cannot be left without them.
+        """
         import torch.distributed as dist
 
         self.wait_for_all()
-        self._met = True
         self._rendezvous.met()
         world = self._world
         with _gloo_on_loopback(self._rendezvous.host == LOOPBACK):
@@ -192,14 +220,20 @@ class Meeting:
                 store=self.store,
                 rank=world.rank,
                 world_size=world.world_size,
-                timeout=timedelta(seconds=self._rendezvous.timeout_s),
+                # The guard of a rank that hangs ends it after the timeout, and the others then lose a connection, which
+                # says who hangs; that they wait in vain says it not.
+                timeout=timedelta(seconds=2 * self._rendezvous.timeout_s),
             )
-        try:
-            yield
-        finally:
-            # Leaving closes the connections: a rank that fails here wakes the others, which wait in a collective.
-            dist.destroy_process_group()
-            self._store = None
+        yield
+        self._leave_together()
+        dist.destroy_process_group()
+
+    def _leave_together(self) -> None:
+        """Rank 0, which serves the store, stays until all others need it no more."""
+        self.store.set(f"left/{self._world.rank}", "")
+        if self._world.rank == 0:
+            others = [f"left/{rank}" for rank in range(self._world.world_size)]
+            self.store.wait(others, timedelta(seconds=self._rendezvous.timeout_s))
 
 
 def _backend(world: World) -> str:

@@ -20,6 +20,7 @@ from typing import IO, Any
 from firesteel.launch import Question, Report, results_or_raise
 from firesteel.spark import daemon
 from firesteel.spark.settings import has_session, master_in_environment
+from firesteel.world import QUIET
 
 
 class DaemonAhead:
@@ -50,7 +51,7 @@ class DaemonAhead:
                 stdout=subprocess.DEVNULL,
                 pass_fds=[listener.fileno(), write_end],
                 # What Spark sets for its daemon, and what libraries read once, when they are loaded.
-                env={"OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0", **os.environ},
+                env={"OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0", **QUIET, **os.environ},
             )
         return process, os.fdopen(read_end, "rb")
 

@@ -19,6 +19,8 @@ import signal
 import socket
 import sys
 
+from firesteel.world import QUIET
+
 ADDRESS = "FIRESTEEL_DAEMON_AHEAD"
 """Environment variable: path of the socket that the process ahead listens on."""
 
@@ -47,6 +49,8 @@ def serve() -> None:
     """Be Spark's daemon, or let the process ahead be it."""
     if (address := os.environ.pop(ADDRESS, None)) and hand_over(address):
         return
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
     with contextlib.suppress(Exception):  # a task that misses a package says so better than a daemon that dies
         warm_up()
     _be_daemon()

@@ -10,23 +10,28 @@ import contextlib
 import json
 import os
 import pickle
+import queue
 import socket
 import tempfile
 import threading
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pyarrow as pa
 
 from firesteel.spark.settings import SHARES_HOST
 
 if TYPE_CHECKING:
-    from firesteel.world import Rendezvous
+    from firesteel.launch import Report
+    from firesteel.world import World
 
 RESULT_SCHEMA = "number int, result binary"
+
+_TELL_S = 5.0
+"""A guard gives up after this long to tell the others that its worker is gone: they may be gone as well."""
 
 _result_schema = pa.schema([("number", pa.int32()), ("result", pa.binary())])
 
@@ -53,10 +58,9 @@ def run_stream(
 def run_barrier_worker(
     task: bytes, token: str, timeout_s: float, meet: bool, batches: Iterator[pa.RecordBatch]
 ) -> Iterator[pa.RecordBatch]:
-    """One worker of a barrier stage: find the others, run the function, return the report as JSON."""
+    """One worker of a barrier stage: fork it, tell it where the others are, return its report as JSON."""
     from pyspark import BarrierTaskContext
 
-    from firesteel.launch import failure_report, run_worker
     from firesteel.world import World
 
     for _ in batches:
@@ -66,16 +70,52 @@ def run_barrier_worker(
     rank, host = context.partitionId(), hosts[context.partitionId()]
     local = [other for other, address in enumerate(hosts) if address == host]
     world = World(rank, len(hosts), local.index(rank), len(local), host, cores=_granted_cores(context, len(local)))
-    rendezvous = _LateRendezvous(context, rank, hosts, token, timeout_s) if meet and len(hosts) > 1 else None
-    try:
-        function, payload = pickle.loads(task)
-    except Exception as error:  # the user's module or Firesteel itself is missing on this worker
-        report = failure_report(error, world)
-    else:
-        report = run_worker(function, payload, world, rendezvous)  # type: ignore[arg-type]
-    if rendezvous is not None:
-        rendezvous.close()
+    place = _MeetingPlace(context, rank, hosts, token, timeout_s) if meet and len(hosts) > 1 else None
+    report = _guarded(task, world, place, timeout_s)
     yield result_batch(rank, json.dumps(report.to_json()).encode())
+
+
+def _guarded(task: bytes, world: World, place: _MeetingPlace | None, timeout_s: float) -> Report:
+    """Fork the worker and wait for its report. This process holds no thread and no tensor: forking it is safe."""
+    from firesteel.process import Forked, Guard
+
+    read_report, write_report = os.pipe()
+    read_words, write_words = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.close(read_report)
+        os.close(write_words)
+        _be_forked_worker(task, world, place, timeout_s, write_report, read_words)
+    os.close(write_report)
+    os.close(read_words)
+    guard = Guard(world, Forked(pid), read_report, timeout_s)
+    try:
+        if place is not None:
+            place.tell(write_words)
+        while (report := guard.report) is None:
+            time.sleep(0.01)
+        if report.error == "WorkerLost" and place is not None:
+            place.tell_failure(world, report.message)
+        # One that has failed may need time to tell the others: they are told in a store that may not be there yet.
+        guard.close(timeout_s if report.error else 5)
+        return report
+    finally:
+        guard.close(0)
+        os.close(write_words)
+        if place is not None:
+            place.close()
+
+
+def _be_forked_worker(
+    task: bytes, world: World, place: _MeetingPlace | None, timeout_s: float, report_to: int, words: int
+) -> NoReturn:
+    from firesteel.process import be_worker, end_with_guard, end_with_stopped_guard
+
+    told: queue.Queue[str] = queue.Queue()
+    end_with_guard(words, lambda line: told.put(line.decode().strip()))
+    end_with_stopped_guard(timeout_s)
+    rendezvous = None if place is None else _ToldRendezvous(told, place.listener, place.note, timeout_s)
+    be_worker(task, world, rendezvous, report_to)  # type: ignore[arg-type]
 
 
 def result_batch(number: int, result: bytes) -> pa.RecordBatch:
@@ -92,8 +132,8 @@ def _granted_cores(context: Any, workers_here: int) -> int:
     return max(1, int(context.cpus()))
 
 
-class _LateRendezvous:
-    """A rendezvous whose address is agreed on by a thread, while the worker loads its data.
+class _MeetingPlace:
+    """Agrees with the other tasks where their workers meet, while these load their data.
 
     Rank 0 binds its socket first and then says the port: nobody can take it in between. Where all tasks are on one
     host they meet on the loopback interface and rank 0 says the port in a file of that host; else by Spark's
@@ -103,64 +143,86 @@ class _LateRendezvous:
     def __init__(self, context: Any, rank: int, hosts: list[str], token: str, timeout_s: float):
         from firesteel.world import LOOPBACK, listening_socket
 
-        self.timeout_s = timeout_s
+        self._timeout_s = timeout_s
         one_host = len(set(hosts)) == 1
         own = LOOPBACK if one_host else socket.gethostbyname(hosts[0])
         self._socket = listening_socket(own) if rank == 0 else None
         message = f"{own}:{self._socket.getsockname()[1]}" if self._socket else ""
-        self._answer: str | BaseException | None = None
-        self._note = note = os.path.join(tempfile.gettempdir(), f"firesteel-{token}-{context.stageId()}")
-        gather = partial(_by_file, note, message, timeout_s) if one_host else partial(_by_spark, context, message)
-        self._thread = threading.Thread(target=self._gather, args=(gather,), daemon=True)
-        self._thread.start()
-
-    def _gather(self, gather: Callable[[], str]) -> None:
-        try:
-            self._answer = gather()
-        except BaseException as error:
-            self._answer = error
-
-    @cached_property
-    def _resolved(self) -> Rendezvous:
-        from firesteel.world import Rendezvous
-
-        self._thread.join()
-        if isinstance(self._answer, BaseException):
-            raise self._answer
-        assert self._answer is not None
-        host, _, port = self._answer.rpartition(":")
-        return Rendezvous(host, int(port), self._handed_over(), self.timeout_s)
-
-    def _handed_over(self) -> int | None:
-        """A descriptor for the store, which will close it."""
-        if self._socket is None:
-            return None
-        return os.dup(self._socket.fileno())
-
-    @property
-    def host(self) -> str:
-        return self._resolved.host
-
-    @property
-    def port(self) -> int:
-        return self._resolved.port
+        self.note = os.path.join(tempfile.gettempdir(), f"firesteel-{token}-{context.stageId()}")
+        self._agree = (
+            partial(_by_file, self.note, message, timeout_s) if one_host else partial(_by_spark, context, message)
+        )
+        self._address: str | None = None
+        self._thread: threading.Thread | None = None
 
     @property
     def listener(self) -> int | None:
-        return self._resolved.listener
+        return None if self._socket is None else self._socket.fileno()
 
-    def met(self) -> None:
-        """All have read where to meet: the file goes at once, so that a worker killed later leaves nothing."""
-        if self._socket is not None:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(self._note)
+    def tell(self, words: int) -> None:
+        """Find out the address, in a thread, and write it to the worker's pipe."""
+
+        def find_out() -> None:
+            try:
+                self._address = self._agree()
+                line = f"at {self._address}\n"
+            except Exception as error:  # the worker says it best: it is what waits
+                line = f"no {error}".replace("\n", " ") + "\n"
+            with contextlib.suppress(OSError):  # the worker has ended
+                os.write(words, line.encode())
+
+        self._thread = threading.Thread(target=find_out, name="firesteel-meeting-place", daemon=True)
+        self._thread.start()
+
+    def tell_failure(self, world: World, how: str) -> None:
+        """Tell the other workers that this one ended without a word of its own."""
+        from firesteel.world import Meeting, Rendezvous
+
+        if self._address is not None and world.rank > 0:  # rank 0 took the store with it
+            host, _, port = self._address.rpartition(":")
+            try:  # torch would try again and again, and say so
+                socket.create_connection((host, int(port)), _TELL_S).close()
+            except OSError:
+                return
+            Meeting(world, Rendezvous(host, int(port), None, _TELL_S)).fail(how)
 
     def close(self) -> None:
         """Leave nothing behind: neither a file nor what a reused Python worker would carry into its next task."""
-        self._thread.join()
-        self.met()
+        if self._thread is not None:
+            self._thread.join()
         if self._socket is not None:
             self._socket.close()
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self.note)
+
+
+class _ToldRendezvous:
+    """In the forked worker: a rendezvous whose address its guard tells it when it is known."""
+
+    def __init__(self, told: queue.Queue[str], listener: int | None, note: str, timeout_s: float):
+        self._told, self.listener, self._note, self.timeout_s = told, listener, note, timeout_s
+
+    @cached_property
+    def _address(self) -> tuple[str, int]:
+        what, _, text = self._told.get().partition(" ")
+        if what != "at":
+            raise TimeoutError(text)
+        host, _, port = text.rpartition(":")
+        return host, int(port)
+
+    @property
+    def host(self) -> str:
+        return self._address[0]
+
+    @property
+    def port(self) -> int:
+        return self._address[1]
+
+    def met(self) -> None:
+        """All have read where to meet: the file goes at once, so that a worker killed later leaves nothing."""
+        if self.listener is not None:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self._note)
 
 
 def _by_spark(context: Any, message: str) -> str:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from firesteel.data.loader import Batch, Loader
+from firesteel.process import COMPUTES, POSITION, WAITS
 from firesteel.sync.base import SyncStrategy
 from firesteel.training.callbacks import Callback, Progress
 from firesteel.world import World
@@ -51,14 +52,17 @@ def train(
     for epoch in range(epochs):
         progress.epoch = epoch
         _each(callbacks, "on_epoch_begin", progress)
+        POSITION.at(progress.step, COMPUTES)
         before = clock()
         for batch in loader.epoch(epoch):
             fetched = clock()
             loss = _backward(module, batch, sync, loss_function)
             sync.after_backward(batch)
+            POSITION.at(progress.step, COMPUTES)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
             computed = clock()
+            POSITION.at(progress.step, WAITS)
             sync.after_step(batch)
             done = clock()
             progress.step += 1
@@ -67,7 +71,9 @@ def train(
             progress.sync_s += done - computed
             for callback in callbacks:
                 callback.on_step_end(progress, loss, batch)
+            POSITION.at(progress.step, COMPUTES)
             before = clock()
+        POSITION.at(progress.step, WAITS)
         sync.on_epoch_end()
         progress.sync_s += clock() - before
         _each(callbacks, "on_epoch_end", progress)
@@ -82,9 +88,11 @@ def _backward(module: nn.Module, batch: Batch, sync: SyncStrategy, loss_function
     for part in first:
         with sync.accumulating():
             loss = loss_function(module(part.features), part.labels) * (part.rows / batch.rows)
+            POSITION.moves += 1
             sync.before_backward(loss, batch).backward()
         total = loss.detach() if total is None else total + loss.detach()
     loss = loss_function(module(last.features), last.labels)
+    POSITION.doing = WAITS  # all-reduce exchanges while it goes backward
     if total is None:
         sync.before_backward(loss, batch).backward()
         return loss.detach()

@@ -82,11 +82,17 @@ def test_a_failing_rank_is_named_on_the_driver(sync: str, spark: Any, dataset: P
     assert len(str(caught.value).splitlines()) <= 4
 
 
-def test_a_killed_python_worker_is_named_and_the_session_lives_on(spark: Any, dataset: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("what", "how"), [("kill", "was killed by signal SIGKILL without a report"), ("kill_parent", r"was lost \(last")]
+)
+def test_a_killed_worker_is_named_and_the_session_lives_on(
+    what: str, how: str, spark: Any, dataset: Path, tmp_path: Path
+) -> None:
+    """The worker itself, or the Python process of its task, which Spark calls the Python worker."""
     before = set(Path(tempfile.gettempdir()).glob("firesteel-*"))
-    with pytest.raises(WorkerFailed, match=r"worker 1 of 2 on .* was lost"):
+    with pytest.raises(WorkerFailed, match=f"worker 1 of 2 on .* {how}"):
         firesteel.train(
-            dataset, tmp_path / "run", model="tests.networks:Misbehaving:what=kill", workers=2, spark=spark, epochs=5,
+            dataset, tmp_path / "run", model=f"tests.networks:Misbehaving:what={what}", workers=2, spark=spark, epochs=5,
             batch_size=4, threads=1,
         )  # fmt: skip
     assert firesteel.train(dataset, tmp_path / "next", spark=spark, workers=2, **SMALL).rows == 240

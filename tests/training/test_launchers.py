@@ -84,6 +84,32 @@ def test_a_worker_that_is_killed_is_named(dataset: Path, tmp_path: Path) -> None
         )  # fmt: skip
 
 
+@pytest.mark.parametrize("what", ["stop", "sleep"])
+@pytest.mark.parametrize("sync", ["allreduce", "average:every=3"])
+def test_a_worker_that_hangs_is_named_within_the_timeout(what: str, sync: str, dataset: Path, tmp_path: Path) -> None:
+    """It is stopped from outside, or its code does not come back."""
+    why = {
+        "stop": "was silent for 4 s and was ended: it is stopped, or its machine hangs",
+        "sleep": "did not move for 4 s and was ended: its code hangs at step 3",
+    }[what]
+    with pytest.raises(WorkerFailed, match=f"worker 1 of 2 .* {why}") as caught:
+        firesteel.train(
+            dataset, tmp_path / "run", model=f"tests.networks:Misbehaving:what={what}", workers=2, engine="local",
+            epochs=5, batch_size=4, threads=1, sync=sync, timeout_s=6,
+        )  # fmt: skip
+    assert caught.value.rank == 1
+
+
+def test_failing_in_an_exchange_of_many_never_hangs(dataset: Path, tmp_path: Path) -> None:
+    """A process group that has lost a member can hang when it is taken down: it must not be."""
+    for run in range(5):
+        with pytest.raises(WorkerFailed, match=r"worker [012] of 3 .*ValueError: this network is tired"):
+            firesteel.train(
+                dataset, tmp_path / str(run), model=f"tests.networks:Misbehaving:rank={run % 3}", workers=3,
+                engine="local", sync="allreduce", epochs=5, batch_size=4, threads=1, timeout_s=30,
+            )  # fmt: skip
+
+
 def test_a_worker_that_cannot_load_its_data_stops_the_others_before_they_wait(tmp_path: Path) -> None:
     began = time.monotonic()
     with pytest.raises(DatasetError, match="no disk on rank 0"):
