@@ -8,6 +8,7 @@
     │   ├── FormatError                bytes that are not what their format demands (one record; quarantined by prepare)
     │   └── DatasetError               a prepared dataset that is missing, incomplete or does not fit
     ├── RunError                       a run directory or model folder that is missing, occupied or does not fit
+    ├── CheckpointError                a checkpoint that is missing, damaged, or of another network
     ├── ModelError                     a model factory that cannot be found, is not allowed, or raises
     ├── StorageError (OSError)         a place that cannot be read or written
     ├── ResourceError                  too few slots, no Java, no GPU, a package that is missing
@@ -47,6 +48,10 @@ class DatasetError(DataError):
 
 class RunError(FiresteelError):
     """A run directory or model folder that is missing, occupied, or does not fit."""
+
+
+class CheckpointError(FiresteelError):
+    """A checkpoint that is missing, damaged, or of another network."""
 
 
 class ModelError(FiresteelError):

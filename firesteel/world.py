@@ -142,12 +142,13 @@ class Meeting:
     def store(self) -> TCPStore:
         if self._store is None:
             serves = {"is_master": True, "master_listen_fd": self._rendezvous.listener} if self._world.rank == 0 else {}
-            self._store = self._client(**serves)
+            self._store = self.client(**serves)
             if self._act is not None:
                 threading.Thread(target=self._listen, name="firesteel-meeting", daemon=True).start()
         return self._store
 
-    def _client(self, **serves: Any) -> TCPStore:
+    def client(self, **serves: Any) -> TCPStore:
+        """A connection to the store of its own, for another thread."""
         from torch.distributed import TCPStore
 
         meeting = self._rendezvous
@@ -175,7 +176,7 @@ class Meeting:
 
     def _listen(self) -> None:
         with contextlib.suppress(Exception):  # rank 0, which serves the store, has ended
-            store = self._client()
+            store = self.client()
             store.wait([_FAILED], timedelta(days=365))
             rank, _, reason = store.get(_FAILED).decode().partition(" ")
             if self._act is not None and int(rank) != self._world.rank:

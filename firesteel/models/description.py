@@ -129,7 +129,7 @@ def load_model(folder: Place, description: ModelDescription, model: Any = None) 
         raise ModelError(
             f"{folder / WEIGHTS_NAME} does not fit model {description.model}: {' '.join(first)}"
         ) from error
-    missing = sorted(set(missing) - _shared_names(network))
+    missing = sorted(set(missing) - shared_names(network))
     if missing or unexpected:
         raise ModelError(
             f"{folder / WEIGHTS_NAME} does not fit model {description.model}:"
@@ -170,13 +170,14 @@ def _source_for(description: ModelDescription, model: Any) -> ModelSource:
 
 def _without_shared(model: nn.Module) -> dict[str, Any]:
     """The state with each tensor once: safetensors stores no tensor under two names."""
-    left_out = _shared_names(model)
+    left_out = shared_names(model)
     return {
         name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items() if name not in left_out
     }
 
 
-def _shared_names(model: nn.Module) -> set[str]:
+def shared_names(model: nn.Module) -> set[str]:
+    """Names in the state dict under which a tensor stands that has another name already."""
     seen: dict[tuple[int, tuple[int, ...], tuple[int, ...]], str] = {}
     shared = set()
     for name, tensor in model.state_dict().items():

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import io
 import json
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -46,6 +47,7 @@ class EventWriter:
         self._folder, self._name, self._worker = run / EVENTS_FOLDER, name, worker
         self._buffer = io.StringIO()
         self._last_flush, self._segment = time.monotonic(), 0
+        self._lock = threading.RLock()  # checkpoints are written by a thread, and say so
         if self._folder.is_local:
             self._folder.make_dirs()
 
@@ -58,13 +60,19 @@ class EventWriter:
     def write(self, event: str, **fields: Any) -> None:
         """Add an event; kinds other than ``step`` are flushed at once."""
         record = {"event": event, "time": round(time.time(), 3), "worker": self._worker, **fields}
-        self._buffer.write(json.dumps(record, ensure_ascii=False) + "\n")
+        line = json.dumps(record, ensure_ascii=False) + "\n"
         interval = _FLUSH_SECONDS if self._folder.is_local else _SEGMENT_SECONDS
-        if event != "step" or time.monotonic() - self._last_flush >= interval:
-            self.flush()
+        with self._lock:
+            self._buffer.write(line)
+            if event != "step" or time.monotonic() - self._last_flush >= interval:
+                self.flush()
 
     def flush(self) -> None:
         """Put what is buffered on storage."""
+        with self._lock:
+            self._flush()
+
+    def _flush(self) -> None:
         text = self._buffer.getvalue()
         if text and self._folder.is_local:
             with open((self._folder / f"{self._name}.jsonl").uri, "a", encoding="utf-8") as file:
