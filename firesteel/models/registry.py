@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
-import os
-import sys
-import sysconfig
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from firesteel.errors import ConfigError, FiresteelError, ModelError
+from firesteel.functions import load_function, travels_by_value
 from firesteel.specs import Spec, check_options, did_you_mean, parse_spec
 
 if TYPE_CHECKING:
@@ -76,26 +72,7 @@ def load_factory(name: str) -> Factory:
     Raises:
         ModelError: if the module cannot be imported or has no such attribute.
     """
-    module_name, _, attribute = ZOO.get(name, name).partition(":")
-    if os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())  # the console script's path begins with its own folder, not the user's
-    try:
-        value: Any = importlib.import_module(module_name)
-    except ImportError as error:
-        raise ModelError(
-            f"cannot import module {module_name!r} of model {name!r}: {error}.\n"
-            f"It is looked for in the current folder ({os.getcwd()}) and on Python's path."
-        ) from error
-    except Exception as error:
-        raise ModelError(f"module {module_name!r} of model {name!r} raises {type(error).__name__}: {error}") from error
-    for part in attribute.split("."):
-        if not hasattr(value, part):
-            near = did_you_mean(part, [other for other in vars(value) if not other.startswith("_")])
-            raise ModelError(f"module {module_name!r} has no {attribute!r} (wanted by model {name!r}).{near}")
-        value = getattr(value, part)
-    if not callable(value):
-        raise ModelError(f"model {name!r} is a {type(value).__name__}; a function or a class is needed.")
-    return value
+    return load_function(ZOO.get(name, name), f"model {name!r}", ModelError)
 
 
 def build_model(
@@ -168,23 +145,7 @@ def travelling_source(source: ModelSource) -> ModelSource:
     if source.spec.name in ZOO and source.factory is None:
         return source
     factory = source.factory or load_factory(source.spec.name)
-    module = sys.modules.get(getattr(factory, "__module__", ""))
-    if module is None or not _is_users_own(module):
-        return source
-    import cloudpickle
-
-    cloudpickle.register_pickle_by_value(module)
-    return replace(source, factory=factory)
-
-
-def _is_users_own(module: ModuleType) -> bool:
-    path = getattr(module, "__file__", None)
-    if path is None or module.__name__ == "__main__":  # cloudpickle sends that by value anyway
-        return False
-    installed = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
-    here = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    ours = module.__name__.split(".")[0] == "firesteel" and os.path.abspath(path).startswith(here + os.sep)
-    return not ours and not any(os.path.abspath(path).startswith(folder + os.sep) for folder in installed)
+    return replace(source, factory=factory) if travels_by_value(factory) else source
 
 
 def _source_of_callable(factory: Factory) -> ModelSource:
