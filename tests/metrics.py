@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from firesteel.evaluation.counts import Evaluation
+from firesteel.training.conditions import Record
 
 
 def geometric_mean(evaluation: Evaluation) -> float:
@@ -30,3 +31,25 @@ def wordy(evaluation: Evaluation) -> str:
 
 
 NUMBER = 3
+
+
+def at_loss(record: Record, loss: float) -> str | None:
+    """A condition with a sentence."""
+    if record.training_loss is not None and record.training_loss <= loss:
+        return f"the loss is {record.training_loss}, low enough"
+    return None
+
+
+def after_evaluations(record: Record, number: int = 2) -> np.bool_:
+    """A condition that looks at the history, and answers as numpy does."""
+    return np.bool_(len(record.history) >= number)
+
+
+def careless(record: Record) -> bool:
+    """A condition that forgets that there is no evaluation at first."""
+    return record.history[-1].scores["loss"] < 0.1
+
+
+def counting(record: Record) -> int:
+    """A condition that answers something else."""
+    return record.step
