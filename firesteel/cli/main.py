@@ -10,6 +10,7 @@ import typer
 
 from firesteel._version import __version__
 from firesteel.cli.output import answering, console, note, print_json, say
+from firesteel.cli.settings import SettingsCommand, SettingsFile
 
 app = typer.Typer(
     name="firesteel",
@@ -107,7 +108,7 @@ def prepare(
             show_prepared(result)
 
 
-@app.command()
+@app.command(cls=SettingsCommand)
 def train(
     dataset: Annotated[str, typer.Argument(help="A prepared dataset.")],
     run: Annotated[str, typer.Argument(help="Folder for the run.")],
@@ -147,6 +148,7 @@ def train(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace another run in that folder.")] = False,
     engine: Engine = None,
     master: Master = None,
+    settings: SettingsFile = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:

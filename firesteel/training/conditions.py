@@ -206,7 +206,7 @@ class Patience(Condition):
             ends, waited = since >= self.evaluations, _counted(since, "evaluation")
         else:
             passed = record.epochs - (improved.epoch if improved else 0)
-            ends, waited = since > 0 and passed >= (self.epochs or 1), _counted(passed, "epoch")
+            ends, waited = passed >= (self.epochs or 1), _counted(passed, "epoch")
         if not ends:
             return None
         by = f" by {self.min_improvement:.6g} or more" if self.min_improvement else ""
