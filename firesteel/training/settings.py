@@ -48,13 +48,10 @@ def read_settings(where: str | os.PathLike[str] | Place) -> dict[str, Any]:
     try:
         text = place.read_bytes().decode("utf-8-sig")
         found = tomllib.loads(text) if suffix == ".toml" else yaml.load(text, _Loader)
-    except (StorageError, FileNotFoundError) as error:
+    except StorageError as error:
         raise ConfigError(f"cannot read the settings file {place}: {error}") from error
-    except (
-        yaml.YAMLError,
-        ValueError,
-        RecursionError,
-    ) as error:  # tomllib's error and UnicodeDecodeError are ValueErrors
+    # What tomllib raises is a ValueError, and so is what is not UTF-8.
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(f"{place} is no sound {suffix[1:].upper()}: {_one_line(error)}") from error
     if found is None:
         return {}
@@ -70,7 +67,7 @@ def spec_text(value: dict[Any, Any]) -> str:
         ConfigError: if it has no name, or holds what a spec cannot.
     """
     name = value.get("name")
-    if not isinstance(name, str) or not all(isinstance(key, str) for key in value):
+    if not isinstance(name, str) or "=" in name or not all(isinstance(key, str) for key in value):
         raise ConfigError(f"expected a name and options, as in {{name: sgd, momentum: 0.9}}, got {_shortened(value)}")
     try:
         return str(Spec(name=name, options={key: each for key, each in value.items() if key != "name"}))
@@ -98,7 +95,8 @@ class _Loader(yaml.SafeLoader):
 for _tag, _pattern, _first in (
     ("bool", r"yes|Yes|YES|no|No|NO|true|True|TRUE|false|False|FALSE", "yYnNtTfF"),
     ("int", r"[-+]?(0|[1-9][0-9]*)", "-+0123456789"),
-    ("float", r"[-+]?(0|[1-9][0-9]*)?(\.[0-9]+|\.?(?=[eE])|(?<=[0-9])\.)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf)|\.(nan|NaN)", "-+.0123456789"),
+    ("float", r"[-+]?((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf)|\.(nan|NaN)", "-+.0123456789"),
+    ("merge", "<<", "<"),
     ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
 ):  # fmt: skip
     _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"^(?:{_pattern})$"), list(_first))
