@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Optional
 
@@ -11,7 +12,7 @@ import typer
 from typer.testing import CliRunner
 
 from firesteel.cli.settings import SettingsCommand, SettingsFile
-from tests.cli.test_cli import firesteel, refused
+from tests.cli.test_cli import ROOT, firesteel, refused
 
 app = typer.Typer()
 
@@ -179,3 +180,19 @@ def test_a_training_from_a_file_is_the_same_as_from_options(dataset: Path, tmp_p
     done = firesteel("train", dataset, tmp_path / "third", "--settings", file("epoch: 3"))
     assert "run.yaml: there is no setting 'epoch'. Did you mean 'epochs'?" in refused(done, 2)
     assert not (tmp_path / "third").exists()
+
+
+def test_what_the_documentation_shows_is_read(dataset: Path, tmp_path: Path) -> None:
+    """The file of docs/getting-started.md, with a shorter training."""
+    text = (ROOT / "docs" / "getting-started.md").read_text()
+    (tmp_path / "run.yaml").write_text(re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)[0])
+    done = firesteel("train", "--settings", "run.yaml", "--epochs", 1, "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    job = json.loads((tmp_path / "run" / "job.json").read_text())
+    assert (job["epochs"], job["learning_rate"], job["model"]["options"]) == (1, 0.001, {"hidden": [64, 32]})
+    assert job["optimizer"] == {"name": "sgd", "options": {"momentum": 0.9}}
+    done = firesteel("train", "dataset", "other", "--settings", "run.yaml", "--epochs", 1, "--json", cwd=tmp_path)
+    assert json.loads(done.stdout)["run"] == str(tmp_path / "other")
+    (tmp_path / "run.yaml").write_text("epoch: 1\n")
+    done = firesteel("train", "dataset", "third", "--settings", "run.yaml", cwd=tmp_path)
+    assert refused(done, 2) in text

@@ -5,7 +5,11 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import re
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import cloudpickle
@@ -410,3 +414,37 @@ def test_patience_alone_ends_every_run_that_is_evaluated(
     assert reason is not None
     evaluations = 10 + (number if unit == "evaluations" else 1 + number)
     assert step <= evaluations * 7 * 12
+
+
+def test_what_the_documentation_shows_can_be_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each condition, trigger and score of its tables and commands; its own functions do what it says."""
+    text = (Path(__file__).resolve().parents[2] / "docs" / "stop-early.md").read_text()
+    (tmp_path / "my_rules.py").write_text(re.findall(r"```python\n(.*?)```", text, re.DOTALL)[0])
+    monkeypatch.syspath_prepend(tmp_path)
+    cells = re.findall(r"^\| `([a-z_]+:[^`]*)` \|", text, re.MULTILINE)
+    stops = {*cells, *re.findall(r"--stop (\S+)", text)} - {"my_rules:gmean:higher=yes"}
+    assert len(stops) >= 13
+    triggers = re.findall(r"`(\d[^`]*|never)`", text.partition("## When to evaluate")[2].partition("##")[0])
+    assert len(triggers) >= 7
+    for every in triggers:
+        assert str(parse_trigger(every)) == ("90 minutes" if every == "1.5 hours" else every)
+    for stop in stops:
+        notes = check_stopping(
+            resolve_stopping([stop], "my_rules:gmean:higher=yes"), evaluate_every=parse_trigger("1 epoch"), epochs=100
+        )
+        assert notes == []
+    stopping = resolve_stopping(["my_rules:plateau:window=3"])
+    assert str(evaluate(stopping, [0.5, 0.9, 0.9, 0.9003])) == "the last 3 accuracies lie between 0.9000 and 0.9003"
+
+
+def test_a_job_is_checked_without_torch() -> None:
+    """The driver of a network of the zoo needs none, and torch takes a second to import."""
+    code = (
+        "import sys; from firesteel.training import stop_specs as s, triggers as t\n"
+        "s.check_stopping(s.resolve_stopping(['patience:evaluations=2']), evaluate_every=t.parse_trigger('1 epoch'), epochs=9)\n"
+        "sys.exit('torch' in sys.modules)"
+    )
+    assert (
+        subprocess.run([sys.executable, "-c", code], timeout=100, cwd=Path(__file__).resolve().parents[2]).returncode
+        == 0
+    )
