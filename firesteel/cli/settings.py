@@ -50,7 +50,7 @@ class SettingsCommand(TyperCommand):
 
     def _read(self, ctx: Any, file: str) -> dict[str, Any]:
         """Parameter name -> value as the command line would have it, which is a text, or for a flag a boolean."""
-        from firesteel.training.settings import read_settings
+        from firesteel.training.settings_file import read_settings
 
         known = {_key(param): param for param in self.get_params(ctx) if param.name not in _NOT_IN_A_FILE}
         hints = typing.get_type_hints(inspect.unwrap(self.callback)) if self.callback else {}
@@ -112,7 +112,7 @@ def _typed(param: Any, hint: Any, value: Any) -> Any:
 
 def _text(kind: Any, value: Any) -> str | bool:
     """The text of one value of a kind: bool, int, float, or anything that is a text in a file."""
-    from firesteel.training.settings import spec_text
+    from firesteel.training.settings_file import spec_text
 
     if kind is bool and isinstance(value, bool):
         return value

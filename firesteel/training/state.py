@@ -168,11 +168,11 @@ def _generators(device: torch.device) -> dict[str, Tensor]:
 
 def _python_generators() -> dict[str, Any]:
     version, numbers, gauss = random.getstate()
-    kind, keys, position, has_gauss, cached = np.random.get_state(legacy=True)  # type: ignore[misc]
+    kind, keys, position, has_gauss, cached = np.random.get_state()
     assert kind == "MT19937"
     return {
         "python": [version, list(numbers), gauss],
-        "numpy": [keys.tolist(), int(position), int(has_gauss), float(cached)],
+        "numpy": [np.asarray(keys).tolist(), int(position), int(has_gauss), float(cached)],
     }
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from firesteel.errors import ConfigError
 from firesteel.specs import parse_spec
-from firesteel.training.settings import read_settings, spec_text
+from firesteel.training.settings_file import read_settings, spec_text
 
 YAML = """\
 # a run
