@@ -3,29 +3,93 @@
 from __future__ import annotations
 
 import importlib
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from firesteel.errors import ConfigError
-from firesteel.specs import Spec, check_options, did_you_mean, parse_spec
+from firesteel.specs import Spec, did_you_mean, parse_spec
+from firesteel.sync.options import GIVEN, Option, check_values, choice, flag, number, whole
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from firesteel.sync.base import SyncStrategy
 
-__all__ = ["STRATEGIES", "alone", "check_sync", "make_sync"]
+__all__ = ["STRATEGIES", "Strategy", "alone", "check_sync", "make_sync"]
 
-STRATEGIES: dict[str, tuple[str, str, tuple[str, ...]]] = {
-    "none": ("firesteel.sync.none", "NoSync", ("accumulate",)),
-    "allreduce": ("firesteel.sync.all_reduce", "AllReduce", ("accumulate", "bucket_mb")),
-    "average": ("firesteel.sync.averaging", "Averaging", ("accumulate", "every", "optimizer_state")),
+
+@dataclass(frozen=True)
+class Strategy:
+    """A strategy as the table knows it: where its class is, and what its options may be.
+
+    The defaults are those of the class. Every strategy also takes ``accumulate``, see :class:`SyncStrategy`.
+    """
+
+    module: str
+    name: str
+    options: Mapping[str, Option] = field(default_factory=dict)
+
+
+_ACCUMULATE = whole("parts")
+
+STRATEGIES: dict[str, Strategy] = {
+    "none": Strategy("firesteel.sync.none", "NoSync"),
+    "allreduce": Strategy(
+        "firesteel.sync.all_reduce",
+        "AllReduce",
+        {
+            "bucket_mb": number("a number of MiB", above=0),
+            "communication": choice("fp32", "bf16", "fp16").only("powersgd", None),
+            "powersgd": whole("columns (the rank of the approximation)"),
+            "powersgd_start": whole("steps", at_least=2).only("powersgd", GIVEN),
+            "powersgd_min_compression": number(at_least=1).only("powersgd", GIVEN),
+        },
+    ),
+    "average": Strategy(
+        "firesteel.sync.averaging",
+        "Averaging",
+        {"every": whole("steps"), "optimizer_state": flag(), "weighting": choice("rows", "equal")},
+    ),
+    "threshold": Strategy(
+        "firesteel.sync.threshold",
+        "Threshold",
+        {
+            "algorithm": choice("adaptive", "target", "fixed"),
+            "threshold": number(above=0),
+            "min_density": number(above=0, at_most=1).only("algorithm", None, "adaptive"),
+            "max_density": number(above=0, at_most=1).only("algorithm", None, "adaptive"),
+            "density": number(above=0, at_most=1).only("algorithm", "target"),
+            "decay": number(above=0, below=1).only("algorithm", None, "adaptive", "target"),
+            "updates": choice("mean", "sum"),
+            "clip": number("a number of thresholds", above=0),
+            "clip_every": whole("steps").only("clip", GIVEN),
+        },
+    ),
+    "diloco": Strategy(
+        "firesteel.sync.diloco",
+        "DiLoCo",
+        {
+            "every": whole("steps"),
+            "outer_learning_rate": number(above=0),
+            "outer_momentum": number(at_least=0, below=1),
+            "communication": choice("fp32", "fp16"),
+        },
+    ),
+    "async": Strategy(
+        "firesteel.sync.elastic",
+        "ElasticAveraging",
+        {"every": whole("steps"), "moving_rate": number(above=0, at_most=1)},
+    ),
 }
-"""Name -> (module, class, options)."""
+"""By name."""
 
 
 def check_sync(sync: str | Spec, workers: int) -> Spec:
     """Read and check a strategy without importing torch.
 
     Raises:
-        ConfigError: if there is no such strategy or option, or it does not go with the number of workers.
+        ConfigError: if there is no such strategy or option, an option is not allowed or would have no effect, or the
+            strategy does not go with the number of workers.
     """
     spec = parse_spec(sync)
     if spec.name not in STRATEGIES:
@@ -33,18 +97,11 @@ def check_sync(sync: str | Spec, workers: int) -> Spec:
             f"there is no synchronisation {spec.name!r}. There are {', '.join(STRATEGIES)}."
             f"{did_you_mean(spec.name, STRATEGIES)}"
         )
-    check_options(f"sync {spec.name}", spec.options, STRATEGIES[spec.name][2])
-    every = spec.options.get("every", 5)
-    if isinstance(every, bool) or not isinstance(every, int) or every < 1:
-        raise ConfigError(f"average:every must be a whole number of steps, 1 or more, got {every!r}.")
-    if not isinstance(spec.options.get("optimizer_state", True), bool):
-        raise ConfigError(f"average:optimizer_state must be yes or no, got {spec.options['optimizer_state']!r}.")
-    bucket = spec.options.get("bucket_mb", 25)
-    if isinstance(bucket, bool) or not isinstance(bucket, int | float) or bucket <= 0:
-        raise ConfigError(f"allreduce:bucket_mb must be a number of MiB above 0, got {bucket!r}.")
-    accumulate = spec.options.get("accumulate", 1)
-    if isinstance(accumulate, bool) or not isinstance(accumulate, int) or accumulate < 1:
-        raise ConfigError(f"{spec.name}:accumulate must be a whole number of parts, 1 or more, got {accumulate!r}.")
+    check_values(spec.name, spec.options, {**STRATEGIES[spec.name].options, "accumulate": _ACCUMULATE})
+    if spec.name == "threshold":
+        low, high = spec.options.get("min_density", 1e-4), spec.options.get("max_density", 1e-2)
+        if low > high:
+            raise ConfigError(f"threshold:min_density must be at most max_density, got {low:g} and {high:g}.")
     if spec.name == "none" and workers > 1:
         raise ConfigError(
             f"sync none lets {workers} workers train {workers} different models. Use allreduce or average:every=5,"
@@ -60,9 +117,9 @@ def alone(spec: Spec) -> Spec:
 
 def make_sync(spec: Spec) -> SyncStrategy:
     """Build the strategy of a checked spec."""
-    module, name, _ = STRATEGIES[spec.name]
     options = dict(spec.options)
     accumulate = options.pop("accumulate", 1)
-    strategy: SyncStrategy = getattr(importlib.import_module(module), name)(**options)
+    known = STRATEGIES[spec.name]
+    strategy: SyncStrategy = getattr(importlib.import_module(known.module), known.name)(**options)
     strategy.accumulate = accumulate
     return strategy

@@ -21,14 +21,16 @@ class Averaging(SyncStrategy):
             drift further apart; 5 to 10 is the usual advice, 1 with plain SGD equals all-reduce.
         optimizer_state: also average the optimizer's state (momentum, Adam's moments). Sends two to three times the
             bytes; without it each worker keeps its own state.
+        weighting: ``rows`` weights the mean by the rows that each worker has seen since the last one, ``equal`` gives all
+            workers the same weight (Deeplearning4j). Rows per step are known on every rank beforehand, so that the
+            weights cost no message.
 
-    Differs from Deeplearning4j's ParameterAveragingTrainingMaster: the mean is weighted by the rows that each worker
-    has seen since the last one, and no rows are left over. Rows per step are known on every rank beforehand, so that
-    the weights cost no message.
+    Differs from Deeplearning4j's ParameterAveragingTrainingMaster: no rows are left over, and a worker keeps its own
+    optimizer state where that is not averaged (Deeplearning4j begins each round with the driver's).
     """
 
-    def __init__(self, every: int = 5, optimizer_state: bool = False):
-        self._every, self._with_optimizer = every, optimizer_state
+    def __init__(self, every: int = 5, optimizer_state: bool = False, weighting: str = "rows"):
+        self._every, self._with_optimizer, self._equal = every, optimizer_state, weighting == "equal"
         self._steps = 0
         self._optimizer: Optimizer | None = None
         self._parameters: FlatBuffers | None = None
@@ -54,6 +56,10 @@ class Averaging(SyncStrategy):
     @property
     def ranks_agree(self) -> bool:
         return self._steps == 0 and self._with_optimizer
+
+    @property
+    def weight(self) -> float:
+        return 1.0 / self._world.world_size if self._equal else super().weight
 
     def state(self) -> dict[str, Any]:
         return super().state() | {"steps": self._steps}

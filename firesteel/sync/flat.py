@@ -54,6 +54,35 @@ class FlatBuffers:
             torch._foreach_copy_(tensors, views)
 
 
+class FlatVector:
+    """A fixed list of tensors as one vector: float32, or float64 if one of them is.
+
+    Attributes:
+        values: of shape (n,), on the device of the tensors; what :meth:`read` and :meth:`write` go through.
+    """
+
+    def __init__(self, tensors: Iterable[Tensor]):
+        self._tensors = list(tensors)
+        dtype = torch.float64 if any(t.dtype == torch.float64 for t in self._tensors) else torch.float32
+        sizes = [tensor.numel() for tensor in self._tensors]
+        device = self._tensors[0].device if self._tensors else None
+        self.values = torch.zeros(sum(sizes), dtype=dtype, device=device)
+        self._views = [piece.view_as(t) for piece, t in zip(self.values.split(sizes), self._tensors, strict=True)]
+
+    def read(self) -> Tensor:
+        """The values that the tensors have now."""
+        if self._tensors:
+            torch._foreach_copy_(self._views, self._tensors)
+        return self.values
+
+    def write(self, values: Tensor | None = None) -> None:
+        """Give the tensors these values, or those of :attr:`values`; types with fewer bits round them."""
+        if values is not None:
+            self.values.copy_(values)
+        if self._tensors:
+            torch._foreach_copy_(self._tensors, self._views)
+
+
 def broadcast_model(model: nn.Module) -> None:
     """Give every rank rank 0's parameters and buffers."""
     tensors = [tensor.data for tensor in [*model.parameters(), *model.buffers()] if tensor.numel()]

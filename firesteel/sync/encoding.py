@@ -1,0 +1,74 @@
+"""Messages of threshold compression: which elements move by plus or minus one threshold, as few bytes as possible."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+SPARSE, BITMAP = 0, 1
+
+
+@dataclass(frozen=True)
+class Message:
+    """Signs of the elements that are sent.
+
+    Attributes:
+        encoding: SPARSE or BITMAP.
+        data: uint8 of shape (bytes,). SPARSE holds an int32 for each element that is sent, its index plus 1, negative
+            for a negative sign, in rising order of the index. BITMAP holds 2 bits for each element, the first in the
+            lowest bits of the first byte: 0 not sent, 1 positive, 2 negative.
+        count: elements that are sent.
+    """
+
+    encoding: int
+    data: Tensor
+    count: int
+
+
+def encode(values: Tensor, threshold: float) -> Message:
+    """The signs of all elements with ``|value| >= threshold``, in the smaller of the two encodings.
+
+    A bitmap takes n/4 bytes whatever it says, so it is smaller from n/16 elements on.
+
+    Args:
+        values: floats of shape (n,), n below 2**31. Not changed.
+        threshold: above 0, in the unit of the values.
+    """
+    hits = (values.abs() >= threshold).nonzero().flatten()
+    if 16 * len(hits) < len(values):
+        return encode_sparse(values, hits)
+    return encode_bitmap(values, threshold, len(hits))
+
+
+def encode_sparse(values: Tensor, hits: Tensor) -> Message:
+    """Indices ``hits``, int64 of shape (count,), with the signs of their values: 4 bytes each."""
+    numbers = torch.where(values[hits] > 0, hits + 1, -1 - hits).to(torch.int32)
+    return Message(SPARSE, numbers.view(torch.uint8), len(hits))
+
+
+def encode_bitmap(values: Tensor, threshold: float, count: int) -> Message:
+    """2 bits an element; ``count`` of them reach the threshold."""
+    codes = torch.zeros(-(-len(values) // 4) * 4, dtype=torch.uint8, device=values.device)
+    codes[: len(values)] = (values >= threshold).to(torch.uint8).add_(values <= -threshold, alpha=2)
+    first, second, third, fourth = codes.view(-1, 4).unbind(1)
+    return Message(BITMAP, first | second << 2 | third << 4 | fourth << 6, count)
+
+
+def add_decoded(target: Tensor, message: Message, step: float) -> None:
+    """Add ``step`` to the elements of ``target`` that the message names as positive, take it from the negative ones.
+
+    Args:
+        target: floats of shape (n,), changed in place.
+        message: of n elements.
+        step: usually the threshold of the sender, or minus that.
+    """
+    if message.encoding == SPARSE:
+        numbers = message.data.view(torch.int32)
+        target.index_add_(0, numbers.abs().to(torch.int64) - 1, numbers.sign().to(target.dtype), alpha=step)
+        return
+    shifts = torch.tensor([0, 2, 4, 6], dtype=torch.uint8, device=target.device)
+    codes = (message.data[:, None] >> shifts & 3).flatten()[: len(target)]
+    # 0, 1, 2 -> 0, 1, -1
+    target.add_((codes & 1).to(target.dtype) - (codes >> 1).to(target.dtype), alpha=step)
