@@ -37,8 +37,8 @@ class PowerSGD:
             None,
             matrix_approximation_rank=rank,
             start_powerSGD_iter=start,
-            min_compression_rate=min_compression,  # type: ignore[arg-type]
-            orthogonalization_epsilon=_EPSILON,  # type: ignore[arg-type]
+            min_compression_rate=min_compression,
+            orthogonalization_epsilon=_EPSILON,
         )
 
     def register(self, module: DistributedDataParallel) -> None:
@@ -68,20 +68,20 @@ class PowerSGD:
     def state(self) -> dict[str, Any]:
         """Tensors and JSON values by name."""
         state = self._state
-        _, keys, position, *_ = state.rng.get_state()
+        random = state.rng.get_state(legacy=False)["state"]
         held = {"error": state.error_dict, "p": state.p_memory_dict, "q": state.q_memory_dict}
         return {
             "powersgd.iteration": state.iter,
-            "powersgd.random_keys": torch.from_numpy(keys.astype(np.int64)),
-            "powersgd.random_position": int(position),
+            "powersgd.random_key": torch.from_numpy(random["key"].astype(np.int64)),
+            "powersgd.random_position": int(random["pos"]),
             **{f"powersgd.{name}.{bucket}": value for name, each in held.items() for bucket, value in each.items()},
         }
 
     def load_state(self, saved: dict[str, Any], device: torch.device) -> None:
         state = self._state
         state.iter = saved["powersgd.iteration"]
-        keys = saved["powersgd.random_keys"].cpu().numpy().astype(np.uint32)
-        state.rng.set_state(("MT19937", keys, saved["powersgd.random_position"]))
+        key = saved["powersgd.random_key"].cpu().numpy().astype(np.uint32)
+        state.rng.set_state(("MT19937", key, saved["powersgd.random_position"], 0, 0.0))
         for name, held in [("error", state.error_dict), ("p", state.p_memory_dict), ("q", state.q_memory_dict)]:
             prefix = f"powersgd.{name}."
             held.clear()
