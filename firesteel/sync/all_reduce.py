@@ -71,7 +71,7 @@ class AllReduce(SyncStrategy):
         trainable = [p for p in model.parameters() if p.requires_grad]
         size_of = (lambda p: 2) if self._communication in _HALF_HOOKS else Tensor.element_size
         self._whole_bytes = sum(p.numel() * size_of(p) for p in trainable)
-        self._compressed_bytes = self._power_sgd.payload_bytes(trainable) if self._power_sgd else self._whole_bytes
+        self._compressed_bytes = self._whole_bytes
         buffers = [buffer.data for buffer in model.buffers() if buffer.is_floating_point() and buffer.numel()]
         self._buffers = FlatBuffers(buffers) if buffers else None
         module = DistributedDataParallel(
@@ -86,6 +86,7 @@ class AllReduce(SyncStrategy):
         model.zero_grad(set_to_none=True)
         if self._power_sgd is not None:
             self._power_sgd.register(module)
+            self._compressed_bytes = self._power_sgd.payload_bytes(trainable)
         elif self._communication in _HALF_HOOKS:
             module.register_comm_hook(None, _HALF_HOOKS[self._communication])
         self._module = weakref.ref(module)

@@ -50,7 +50,7 @@ class PowerSGD:
         for name, parameter in module.named_parameters():
             if parameter.requires_grad and parameter.dim() == 0:
                 raise ConfigError(
-                    f"allreduce:powersgd cannot send parameter {name!r}, which has no dimension."
+                    f"allreduce:powersgd cannot send parameter {name.removeprefix('module.model.')!r}, which has no dimension."
                     " Give it the shape (1,), or use communication=bf16."
                 )
         # DDP reads annotations, and refuses those that are strings. A lambda has none.

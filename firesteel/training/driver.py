@@ -46,6 +46,7 @@ class TrainResult:
         best: epoch (from 1) and score of the epoch with the lowest mean training loss.
         epoch_scores: of every epoch.
         parameters: of the network.
+        bytes_sent: payload that the workers have given to exchanges of models, all together.
     """
 
     run: str
@@ -58,6 +59,7 @@ class TrainResult:
     best: dict[str, float]
     epoch_scores: list[float]
     parameters: int
+    bytes_sent: int
 
     def to_json(self) -> dict[str, Any]:
         """The object that ``firesteel train --json`` prints."""
@@ -187,6 +189,7 @@ def _merge(job: TrainJob, run: str, results: list[dict[str, Any]]) -> TrainResul
         best={"epoch": best + 1, "score": scores[best]},
         epoch_scores=scores,
         parameters=results[0]["parameters"],
+        bytes_sent=sum(result["bytes_sent"] for result in results),
     )
 
 

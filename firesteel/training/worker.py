@@ -41,7 +41,8 @@ def train_worker(payload: TrainPayload, world: World, meeting: Meeting | None) -
     Data is loaded and the model is built before the workers meet: a worker that cannot do so says it at once.
 
     Returns:
-        steps, rows, seconds (of training), loss_sums (for each epoch the sum of losses and the rows), parameters.
+        steps, rows, seconds (of training), loss_sums (for each epoch the sum of losses and the rows), parameters,
+        bytes_sent.
     """
     job = payload.job
     world = world.on_device(job.device)
@@ -84,6 +85,7 @@ def train_worker(payload: TrainPayload, world: World, meeting: Meeting | None) -
         "seconds": log.seconds,
         "loss_sums": log.epoch_sums,
         "parameters": count_parameters(model),
+        "bytes_sent": sync.bytes_sent,
     }
 
 

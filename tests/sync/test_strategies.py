@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import copy
+import importlib
+import inspect
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +19,7 @@ import firesteel
 from firesteel.data.loader import Batch
 from firesteel.errors import ConfigError
 from firesteel.local import LocalProcesses
-from firesteel.sync import check_sync, make_sync
+from firesteel.sync import STRATEGIES, check_sync, make_sync
 from firesteel.world import Meeting, World
 
 
@@ -55,7 +60,17 @@ def test_averaging_with_momentum_needs_the_optimizer_state_to_equal_all_reduce(d
     assert_same(with_state, reduced, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize(("sync", "workers"), [("none", 1), ("allreduce", 1), ("allreduce", 2), ("average:every=3", 2)])
+@pytest.mark.parametrize(
+    ("sync", "workers"),
+    [
+        ("none", 1),
+        ("allreduce", 1),
+        ("allreduce", 2),
+        ("allreduce:powersgd=1,powersgd_start=2", 2),
+        ("average:every=3", 2),
+        ("diloco:every=3", 2),
+    ],
+)
 def test_a_batch_in_parts_gives_the_gradients_of_the_whole(
     sync: str, workers: int, dataset: Path, tmp_path: Path
 ) -> None:
@@ -65,7 +80,10 @@ def test_a_batch_in_parts_gives_the_gradients_of_the_whole(
     assert_same(parts, whole, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("sync", ["allreduce", "average:every=3"])
+@pytest.mark.parametrize(
+    "sync",
+    ["allreduce", "allreduce:communication=bf16", "average:every=3", "threshold", "diloco:every=3", "async:every=2"],
+)
 def test_buffers_are_the_same_on_all_workers_at_the_end(sync: str, dataset: Path, tmp_path: Path) -> None:
     """Batch-norm statistics of the saved model are the mean over the workers, not those of rank 0."""
     state = trained(dataset, tmp_path / "run", model="tests.networks:WithBatchNorm", workers=2, sync=sync, epochs=1)
@@ -144,8 +162,53 @@ def test_all_workers_end_with_every_batch_size(dataset: Path, tmp_path: Path) ->
         ("average:optimizer_state=3", 2, "must be yes or no"),
         ("allreduce:bucket_mb=-1", 2, "above 0"),
         ("none", 2, "2 different models"),
+        ("none:every=5", 1, "has no option 'every'"),
+        ("average:weighting=row", 2, "must be rows or equal, got 'row'. Did you mean 'rows'"),
+        ("average:weighting=3", 2, "must be rows or equal, got 3"),
+        ("allreduce:communication=f16", 2, "must be fp32, bf16 or fp16, got 'f16'. Did you mean 'fp16'"),
+        ("allreduce:powersgd=0", 2, "a whole number of columns .* 1 or more, got 0"),
+        ("allreduce:powersgd=2,powersgd_start=1", 2, "a whole number of steps, 2 or more, got 1"),
+        ("allreduce:powersgd_start=10", 2, "has an effect with powersgd=... only, and there is no powersgd"),
+        ("allreduce:powersgd=2,communication=fp16", 2, "has an effect with no powersgd only, and there is powersgd=2"),
+        ("allreduce:bucket_mb=NaN", 2, "a number of MiB above 0, got nan"),
+        ("threshold:algorithm=adaptve", 2, "must be adaptive, target or fixed.* Did you mean 'adaptive'"),
+        ("threshold:threshold=0", 2, "must be a number above 0, got 0"),
+        ("threshold:density=0.1", 2, "has an effect with algorithm=target only, and there is no algorithm"),
+        ("threshold:algorithm=fixed,decay=0.9", 2, "adaptive or algorithm=target only, and there is algorithm=fixed"),
+        ("threshold:decay=1", 2, "above 0 and below 1, got 1"),
+        ("threshold:max_density=2", 2, "above 0 and at most 1, got 2"),
+        ("threshold:min_density=0.1", 2, "min_density must be at most max_density, got 0.1 and 0.01"),
+        ("threshold:clip_every=5", 2, "has an effect with clip=... only"),
+        ("threshold:updates=yes", 2, "must be mean or sum, got True"),
+        ("threshold:clip=x", 2, "must be a number of thresholds above 0, got 'x'"),
+        ("diloco:outer_momentum=1", 2, "at least 0 and below 1, got 1"),
+        ("diloco:outer_lr=1", 2, "has no option 'outer_lr'"),
+        ("diloco:communication=bf16", 2, "must be fp32 or fp16, got 'bf16'"),
+        ("async:moving_rate=1.5", 2, "above 0 and at most 1, got 1.5"),
+        ("asink", 2, "There are none, allreduce, average, threshold, diloco, async. Did you mean 'async'"),
+        ("threshold:accumulate=0", 2, "a whole number of parts, 1 or more, got 0"),
     ],
 )
 def test_a_wrong_strategy_is_refused_with_advice(sync: str, workers: int, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         check_sync(sync, workers)
+
+
+def test_a_strategy_is_checked_without_torch() -> None:
+    code = "import sys; from firesteel.sync import check_sync; check_sync('threshold:clip=5', 2); assert 'torch' not in sys.modules"
+    subprocess.run(
+        [sys.executable, "-c", code], check=True, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    )
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_the_table_has_the_options_of_the_class(name: str) -> None:
+    """And a strategy is built from each of them with its own default."""
+    known = STRATEGIES[name]
+    parameters = inspect.signature(getattr(importlib.import_module(known.module), known.name)).parameters
+    defaults = {key: parameter.default for key, parameter in parameters.items()}
+    assert list(known.options) == list(defaults)
+    for key, value in defaults.items():
+        off = value is None or (key == "powersgd" and value == 0)
+        assert off or known.options[key].fits(value), key
+    assert make_sync(check_sync(f"{name}:accumulate=3", 1)).accumulate == 3
