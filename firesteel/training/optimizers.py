@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from firesteel.errors import ConfigError
 from firesteel.specs import Spec, check_options, did_you_mean
@@ -46,8 +46,15 @@ def check_optimizer(spec: Spec) -> Spec:
     return spec
 
 
-def make_optimizer(spec: Spec, parameters: Iterable[nn.Parameter], learning_rate: float) -> Optimizer:
+def make_optimizer(
+    spec: Spec, parameters: Iterable[nn.Parameter] | Iterable[dict[str, Any]], learning_rate: float
+) -> Optimizer:
     """Build it.
+
+    Args:
+        spec: name and options; options apply to all parameters.
+        parameters: to move, or groups of them as torch.optim takes them.
+        learning_rate: of those whose group has none of its own.
 
     Raises:
         ConfigError: if it has no such option, or a value is out of range.
@@ -58,10 +65,11 @@ def make_optimizer(spec: Spec, parameters: Iterable[nn.Parameter], learning_rate
     allowed = [name for name in inspect.signature(kind).parameters if name not in _NOT_OPTIONS]
     check_options(f"optimizer {spec.name}", spec.options, allowed)
     options = {name: tuple(value) if isinstance(value, list) else value for name, value in spec.options.items()}
-    parameters = list(parameters)
+    groups: list[Any] = list(parameters)
+    flat = [p for group in groups for p in (group["params"] if isinstance(group, dict) else [group])]
     if spec.name in _FUSED and not _IMPLEMENTATIONS & options.keys():
-        options["fused"] = all(p.is_floating_point() and p.device.type in ("cpu", "cuda") for p in parameters)
+        options["fused"] = all(p.is_floating_point() and p.device.type in ("cpu", "cuda") for p in flat)
     try:
-        return kind(parameters, lr=learning_rate, **options)
+        return kind(groups, lr=learning_rate, **options)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"optimizer {spec}: {error}") from error
