@@ -6,10 +6,12 @@ import time
 from dataclasses import dataclass, field
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
 from firesteel.data.loader import Batch
 from firesteel.monitoring.events import EventWriter
+from firesteel.training.schedules import Schedule
 
 
 @dataclass
@@ -19,12 +21,14 @@ class Progress:
     Attributes:
         epoch: being trained, from 0.
         step: optimizer steps since the start of the run.
+        learning_rate: of the last step, in the optimizer's first group of parameters.
         data_s, compute_s, sync_s: seconds since training began that went to waiting for batches, to forward, backward
             and optimizer (which includes gradients reduced while they are computed), and to exchanges after the step.
     """
 
     epoch: int = 0
     step: int = 0
+    learning_rate: float = 0.0
     data_s: float = 0.0
     compute_s: float = 0.0
     sync_s: float = 0.0
@@ -116,6 +120,26 @@ class EventLog(Callback):
         data_s, compute_s, sync_s = (round(a - b, 4) for a, b in zip(now, self._last))
         self._events.write(
             "step", epoch=progress.epoch, step=progress.step, score=total / max(1, self._window_rows), rows=self.rows,
+            learning_rate=float(f"{progress.learning_rate:.6g}"),
             seconds=round(time.perf_counter() - progress.began, 4), data_s=data_s, compute_s=compute_s, sync_s=sync_s,
         )  # fmt: skip
         self._last, self._window_rows, self._window_steps = now, 0, 0
+
+
+class ScoreForSchedule(Callback):
+    """Gives a schedule that wants one the mean training loss of each epoch, over the rows of all workers.
+
+    Args:
+        schedule: fed on every rank with the same number.
+        log: called before this one.
+    """
+
+    def __init__(self, schedule: Schedule, log: EventLog):
+        self._schedule, self._log = schedule, log
+
+    def on_epoch_end(self, progress: Progress) -> None:
+        total = torch.tensor(self._log.epoch_sums[-1], dtype=torch.float64)
+        if dist.is_initialized():
+            dist.all_reduce(total)
+        loss_sum, rows = total.tolist()
+        self._schedule.add_score(loss_sum / max(1.0, rows))

@@ -20,8 +20,9 @@ from firesteel.specs import Spec
 from firesteel.storage import Place
 from firesteel.sync import check_sync
 from firesteel.training.job import TrainJob, TrainPayload, checked
-from firesteel.training.optimizers import check_optimizer
 from firesteel.training.run import RunDirectory
+from firesteel.training.schedules import Timing
+from firesteel.training.settings import check_settings
 
 if TYPE_CHECKING:
     from firesteel.runtime import Runtime, Watch
@@ -86,8 +87,7 @@ def resolve_job(dataset: Dataset, model: Any, workers: int, sync: str | None, op
         "sync": check_sync(sync or ("none" if workers == 1 else "allreduce"), workers),
     }
     job: TrainJob = checked(TrainJob, options | resolved)
-    check_optimizer(job.optimizer)
-    job.order(dataset)
+    check_settings(job, Timing(job.order(dataset).steps_per_epoch, job.epochs), job.device)
     return job
 
 

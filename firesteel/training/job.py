@@ -6,19 +6,21 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from firesteel.data.manifest import Dataset
 from firesteel.data.order import Order
 from firesteel.errors import ConfigError
 from firesteel.models.registry import ModelSource
 from firesteel.specs import Spec, did_you_mean, parse_spec
+from firesteel.training.settings import UpdateSettings
 
 
-class TrainJob(BaseModel):
+class TrainJob(UpdateSettings):
     """One training run.
 
     Attributes:
+        learning_rate, optimizer, workers, schedule, ...: see :class:`firesteel.training.settings.UpdateSettings`.
         dataset: URI of the prepared dataset.
         fingerprint: of that dataset; a worker that finds another one there refuses it.
         split: that is trained on.
@@ -27,12 +29,9 @@ class TrainJob(BaseModel):
         num_classes: K.
         epochs: passes over the split.
         batch_size: rows a worker and step, at most; the global batch is ``workers`` times that.
-        learning_rate: of the optimizer.
-        optimizer: name and options, see :mod:`firesteel.training.optimizers`.
         sync: strategy and options, see :mod:`firesteel.sync`.
         normalize: ``standardize`` (mean 0 and deviation 1 a channel over the training split), ``scale`` (uint8 to 0..1)
             or ``none``.
-        workers: processes with one copy of the model each.
         device: auto, cpu or cuda.
         threads: of torch in each worker; None shares the host's cores between its workers.
         seed: of the weights, the order and dropout.
@@ -45,8 +44,6 @@ class TrainJob(BaseModel):
         timeout_s: seconds that a worker waits for the others in one exchange.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     dataset: str
     fingerprint: str
     split: str = "train"
@@ -55,11 +52,8 @@ class TrainJob(BaseModel):
     num_classes: int
     epochs: int = Field(default=10, ge=1)
     batch_size: int = Field(default=32, ge=1)
-    learning_rate: float = Field(default=0.001, gt=0)
-    optimizer: Spec = Spec(name="adam")
     sync: Spec = Spec(name="none")
     normalize: Literal["standardize", "scale", "none"] = "standardize"
-    workers: int = Field(default=1, ge=1)
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: int | None = Field(default=None, ge=1)
     seed: int = Field(default=0, ge=0)
@@ -70,9 +64,9 @@ class TrainJob(BaseModel):
     log_every: int = Field(default=10, ge=1)
     timeout_s: float = Field(default=300.0, gt=0)
 
-    @field_validator("model", "optimizer", "sync", mode="before")
+    @field_validator("model", "sync", mode="before")
     @classmethod
-    def _read_spec(cls, value: Any) -> Any:
+    def _read_names(cls, value: Any) -> Any:
         return parse_spec(value) if isinstance(value, str) else value
 
     @property

@@ -6,12 +6,12 @@ import time
 from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from firesteel.data.loader import Batch, Loader
 from firesteel.process import COMPUTES, POSITION, WAITS
 from firesteel.sync.base import SyncStrategy
 from firesteel.training.callbacks import Callback, Progress
+from firesteel.training.update import Update
 from firesteel.world import World
 
 LossFunction = Callable[[Tensor, Tensor], Tensor]
@@ -20,7 +20,7 @@ LossFunction = Callable[[Tensor, Tensor], Tensor]
 
 def train(
     model: nn.Module,
-    optimizer: Optimizer,
+    update: Update,
     loader: Loader,
     sync: SyncStrategy,
     world: World,
@@ -33,7 +33,7 @@ def train(
 
     Args:
         model: on the device of ``world``.
-        optimizer: of its parameters.
+        update: of its parameters.
         loader: of this worker's rows.
         sync: see :class:`firesteel.sync.SyncStrategy` for when it is asked.
         world: who this worker is.
@@ -44,7 +44,7 @@ def train(
     Returns:
         where it ended.
     """
-    module = sync.on_start(model, optimizer, world)
+    module = sync.on_start(model, update.optimizer, world)
     module.train()
     progress = Progress()
     _each(callbacks, "on_train_begin", progress)
@@ -56,16 +56,16 @@ def train(
         before = clock()
         for batch in loader.epoch(epoch):
             fetched = clock()
-            loss = _backward(module, batch, sync, loss_function)
+            loss = _backward(module, batch, sync, update, loss_function)
             sync.after_backward(batch)
             POSITION.at(progress.step, COMPUTES)
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
+            update.step(progress.step)
             computed = clock()
             POSITION.at(progress.step, WAITS)
             sync.after_step(batch)
             done = clock()
             progress.step += 1
+            progress.learning_rate = update.learning_rate
             progress.data_s += fetched - before
             progress.compute_s += computed - fetched
             progress.sync_s += done - computed
@@ -81,23 +81,27 @@ def train(
     return progress
 
 
-def _backward(module: nn.Module, batch: Batch, sync: SyncStrategy, loss_function: LossFunction) -> Tensor:
+def _backward(
+    module: nn.Module, batch: Batch, sync: SyncStrategy, update: Update, loss_function: LossFunction
+) -> Tensor:
     """Gradients of the mean loss over the rows of a batch; returns that loss, detached."""
     *first, last = batch.parts(sync.accumulate)
     total = None
     for part in first:
         with sync.accumulating():
-            loss = loss_function(module(part.features), part.labels) * (part.rows / batch.rows)
+            with update.autocast():
+                loss = loss_function(module(part.features), part.labels) * (part.rows / batch.rows)
             POSITION.moves += 1
-            sync.before_backward(loss, batch).backward()
+            update.scaled(sync.before_backward(loss, batch)).backward()
         total = loss.detach() if total is None else total + loss.detach()
-    loss = loss_function(module(last.features), last.labels)
+    with update.autocast():
+        loss = loss_function(module(last.features), last.labels)
     POSITION.doing = WAITS  # all-reduce exchanges while it goes backward
     if total is None:
-        sync.before_backward(loss, batch).backward()
+        update.scaled(sync.before_backward(loss, batch)).backward()
         return loss.detach()
     loss = loss * (last.rows / batch.rows)
-    sync.before_backward(loss, batch).backward()
+    update.scaled(sync.before_backward(loss, batch)).backward()
     return total + loss.detach()
 
 

@@ -425,7 +425,7 @@ def warm_up_steps(text: str, timing: Timing) -> int:
     if steps >= timing.total_steps > 0:
         raise ConfigError(
             f"warmup {text} takes {steps:,} steps, and the run has {timing.total_steps:,}"
-            f" ({timing.epochs} epochs of {timing.steps_per_epoch:,}): it would never reach its learning rate."
+            f" ({timing.epochs} epoch{'s' * (timing.epochs > 1)} of {timing.steps_per_epoch:,}): it would never reach its learning rate."
         )
     return steps
 

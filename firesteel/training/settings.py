@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -69,8 +70,11 @@ class UpdateSettings(BaseModel):
             return values
         schedule = read_schedule(values.get("schedule"))
         spec = Spec.model_validate(schedule) if isinstance(schedule, Mapping) else schedule
-        is_map = isinstance(spec, Spec) and spec.name == "map"
-        return {**values, "learning_rate": map_rates(spec.options)[0] if is_map else DEFAULT_LEARNING_RATE}
+        rate = DEFAULT_LEARNING_RATE
+        if isinstance(spec, Spec) and spec.name == "map":
+            with contextlib.suppress(ConfigError):  # check_settings says what is wrong with it
+                rate = map_rates(spec.options)[0]
+        return {**values, "learning_rate": rate}
 
     @field_validator("optimizer", "clip", "init", mode="before")
     @classmethod

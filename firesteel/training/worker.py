@@ -26,12 +26,14 @@ from firesteel.monitoring.events import EventWriter, events_of
 from firesteel.storage import Place
 from firesteel.sync import alone, make_sync
 from firesteel.sync.base import SyncStrategy
-from firesteel.training.callbacks import Callback, EventLog, Progress
+from firesteel.training.callbacks import Callback, EventLog, Progress, ScoreForSchedule
+from firesteel.training.initialization import initialize
 from firesteel.training.job import TrainJob, TrainPayload
 from firesteel.training.loop import train
-from firesteel.training.optimizers import make_optimizer
 from firesteel.training.run import RunDirectory
-from firesteel.training.trial import trainable_parameters
+from firesteel.training.schedules import Timing
+from firesteel.training.settings import learning_rate_line
+from firesteel.training.update import make_update
 from firesteel.world import Meeting, World, using_threads
 
 
@@ -59,8 +61,12 @@ def train_worker(payload: TrainPayload, world: World, meeting: Meeting | None) -
         order = job.order(dataset)
         rows = _load(job, dataset, order, world)
         model = build_model(payload.model, input_shape=job.input_shape, num_classes=job.num_classes, seed=job.seed)
+        initialize(model, job.init, job.seed)
         model.to(world.torch_device)
-        optimizer = make_optimizer(job.optimizer, trainable_parameters(model, payload.model), job.learning_rate)
+        update = make_update(
+            job, model, Timing(order.steps_per_epoch, job.epochs), world, model_name=str(payload.model.spec),
+            gradients_agree=job.sync.name == "allreduce",
+        )  # fmt: skip
         torch.manual_seed(job.seed * 1_000_003 + world.rank)  # dropout must differ between workers
         sync = make_sync(job.sync if world.world_size > 1 else alone(job.sync))
         normalization = normalization_for(job.normalize, dataset.manifest.statistics)
@@ -72,9 +78,11 @@ def train_worker(payload: TrainPayload, world: World, meeting: Meeting | None) -
             stack.enter_context(meeting.process_group())
         log = EventLog(events, world.torch_device, job.log_every)
         callbacks: list[Callback] = [_Start(events, job, world, order, rows, model, sync), log]
+        if update.schedule.wants_score:
+            callbacks.append(ScoreForSchedule(update.schedule, log))
         with _first_step_explained(job, log):
             progress = train(
-                model, optimizer, loader, sync, world,
+                model, update, loader, sync, world,
                 epochs=job.epochs, loss_function=partial(_loss, job), callbacks=callbacks,
             )  # fmt: skip
         if world.rank == 0:
@@ -187,6 +195,8 @@ class _Start(Callback):
             "in_memory": rows.in_memory,
             "parameters": count_parameters(model),
             "sync": str(job.sync),
+            "learning_rate": job.learning_rate * job.worker_factor,
+            "learning_rate_line": learning_rate_line(job),
             "pid": os.getpid(),
             "versions": {"torch": torch.__version__, "python": platform.python_version(), "firesteel": __version__},
         }
