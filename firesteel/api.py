@@ -174,8 +174,10 @@ def train(
         overwrite: replace another run in that folder.
         engine, master, spark, debug: see :class:`Runtime`.
         watch: shows the progress.
-        options: see :class:`firesteel.training.job.TrainJob`: epochs, batch_size, learning_rate, optimizer, normalize,
-            device, threads, seed, lanes, prefetch, memory_bytes, scratch, log_every, timeout_s, split.
+        options: see :class:`firesteel.training.job.TrainJob`: epochs, batch_size, normalize, device, threads, seed, lanes,
+            prefetch, memory_bytes, scratch, log_every, timeout_s, split; and
+            :class:`firesteel.training.settings.UpdateSettings`: learning_rate, optimizer, schedule, warmup, lr_scaling,
+            bias_learning_rate, layer_learning_rates, l1, l2, weight_decay, regularize, clip, init, precision.
 
     Raises:
         ConfigError: for a wrong option.

@@ -120,10 +120,38 @@ def train(
     workers: Annotated[
         int | None, typer.Option(help="Copies of the model. Default: slots of a local[N] master, else 1.")
     ] = None,
-    learning_rate: Annotated[float, typer.Option(help="Of the optimizer.")] = 0.001,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="Of the optimizer. Default: 0.001, or what a map schedule begins with.")
+    ] = None,
     optimizer: Annotated[
         str, typer.Option(help="sgd, adam, adamw, adagrad, rmsprop, adadelta; sgd:momentum=0.9")
     ] = "adam",
+    schedule: Annotated[
+        str,
+        typer.Option(
+            help="step:every=20, multistep, map:0=0.03,1000=0.005, exponential, cosine, one_cycle, plateau, ..."
+        ),
+    ] = "constant",
+    warmup: Annotated[str, typer.Option(metavar="STEPS", help="In which the rate rises: 500, or 2epochs.")] = "0",
+    lr_scaling: Annotated[str, typer.Option(help="Of the rate with the workers: none, linear or sqrt.")] = "none",
+    bias_learning_rate: Annotated[float | None, typer.Option(help="Of all biases. Default: as weights.")] = None,
+    layer_learning_rate: Annotated[
+        list[str] | None, typer.Option(metavar="PATTERN=FACTOR", help="'features.*=0.1'; 0 freezes. May be repeated.")
+    ] = None,
+    l1: Annotated[float, typer.Option(help="Penalty on the magnitude of weights.")] = 0.0,
+    l2: Annotated[float, typer.Option(help="Penalty on half the square of weights.")] = 0.0,
+    weight_decay: Annotated[
+        float | None, typer.Option(help="Of weights, decoupled from the gradient; any optimizer.")
+    ] = None,
+    regularize: Annotated[str, typer.Option(help="weights, or all: also biases and normalisation.")] = "weights",
+    clip: Annotated[
+        str, typer.Option(help="Of gradients: none, value:max=1, norm:max=1,per=layer, renormalize:per=layer.")
+    ] = "none",
+    init: Annotated[
+        str,
+        typer.Option(help="Of weights: default, he, xavier, lecun, normal:std=0.01, uniform, orthogonal, zero, ..."),
+    ] = "default",
+    precision: Annotated[str, typer.Option(help="Of the forward pass: fp32, bf16 or fp16 (GPU).")] = "fp32",
     sync: Annotated[
         str | None, typer.Option(help="none, allreduce or average:every=5,optimizer_state=yes. Default: allreduce.")
     ] = None,
@@ -174,6 +202,18 @@ def train(
             batch_size=batch_size,
             learning_rate=learning_rate,
             optimizer=optimizer,
+            schedule=schedule,
+            warmup=warmup,
+            lr_scaling=lr_scaling,
+            bias_learning_rate=bias_learning_rate,
+            layer_learning_rates=layer_learning_rate or [],
+            l1=l1,
+            l2=l2,
+            weight_decay=weight_decay,
+            regularize=regularize,
+            clip=clip,
+            init=init,
+            precision=precision,
             normalize=normalize,
             device=device,
             threads=threads,

@@ -81,6 +81,7 @@ def announcing_training(watching: Watch) -> Watch:
     def watch(run: Place) -> contextlib.AbstractContextManager[Any]:
         from firesteel.data.manifest import Dataset
         from firesteel.training.run import RunDirectory
+        from firesteel.training.settings import learning_rate_line
 
         job = RunDirectory(run).job()
         order = job.order(Dataset.open(Place.of(job.dataset)))
@@ -91,6 +92,7 @@ def announcing_training(watching: Watch) -> Watch:
             f" global batch {job.global_batch_size}, {order.steps_per_epoch:,} steps an epoch,"
             f" {job.epochs} epoch{'s' * (job.epochs > 1)}."
         )
+        note(f"  {learning_rate_line(job)}")
         return watching(run)
 
     return watch
