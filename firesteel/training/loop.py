@@ -28,6 +28,7 @@ def train(
     epochs: int,
     loss_function: LossFunction,
     callbacks: Sequence[Callback] = (),
+    begin: Callable[[], Progress] = Progress,
 ) -> Progress:
     """Train ``model`` in place.
 
@@ -39,46 +40,67 @@ def train(
         world: who this worker is.
         epochs: passes over the data.
         loss_function: mean over the rows of a batch.
-        callbacks: watch the loop.
+        callbacks: watch the loop; each may set ``progress.stop`` to end it, on all ranks at the same step.
+        begin: says where to begin, when the strategy has started; restores what goes on from there.
 
     Returns:
         where it ended.
     """
     module = sync.on_start(model, update.optimizer, world)
     module.train()
-    progress = Progress()
+    progress = begin()
     _each(callbacks, "on_train_begin", progress)
-    clock = time.perf_counter
-    for epoch in range(epochs):
-        progress.epoch = epoch
-        _each(callbacks, "on_epoch_begin", progress)
-        POSITION.at(progress.step, COMPUTES)
-        before = clock()
-        for batch in loader.epoch(epoch):
-            fetched = clock()
-            loss = _backward(module, batch, sync, update, loss_function)
-            sync.after_backward(batch)
-            POSITION.at(progress.step, COMPUTES)
-            update.step(progress.step)
-            computed = clock()
+    while progress.epoch < epochs and progress.stop is None:
+        if progress.step_in_epoch == 0:
+            _each(callbacks, "on_epoch_begin", progress)
+        _train_epoch(module, update, loader, sync, loss_function, callbacks, progress)
+        if progress.stop is None:
+            before = time.perf_counter()
             POSITION.at(progress.step, WAITS)
-            sync.after_step(batch)
-            done = clock()
-            progress.step += 1
-            progress.learning_rate = update.learning_rate
-            progress.data_s += fetched - before
-            progress.compute_s += computed - fetched
-            progress.sync_s += done - computed
-            for callback in callbacks:
-                callback.on_step_end(progress, loss, batch)
-            POSITION.at(progress.step, COMPUTES)
-            before = clock()
-        POSITION.at(progress.step, WAITS)
-        sync.on_epoch_end()
-        progress.sync_s += clock() - before
-        _each(callbacks, "on_epoch_end", progress)
+            sync.on_epoch_end()
+            progress.sync_s += time.perf_counter() - before
+            progress.epoch, progress.step_in_epoch = progress.epoch + 1, 0
+            _each(callbacks, "on_epoch_end", progress)
+    POSITION.at(progress.step, WAITS)
     _each(callbacks, "on_train_end", progress)
     return progress
+
+
+def _train_epoch(
+    module: nn.Module,
+    update: Update,
+    loader: Loader,
+    sync: SyncStrategy,
+    loss_function: LossFunction,
+    callbacks: Sequence[Callback],
+    progress: Progress,
+) -> None:
+    """The steps of an epoch that are left."""
+    clock = time.perf_counter
+    POSITION.at(progress.step, COMPUTES)
+    before = clock()
+    for batch in loader.epoch(progress.epoch, first_step=progress.step_in_epoch):
+        fetched = clock()
+        loss = _backward(module, batch, sync, update, loss_function)
+        sync.after_backward(batch)
+        POSITION.at(progress.step, COMPUTES)
+        update.step(progress.step)
+        computed = clock()
+        POSITION.at(progress.step, WAITS)
+        sync.after_step(batch)
+        done = clock()
+        progress.step += 1
+        progress.step_in_epoch += 1
+        progress.learning_rate = update.learning_rate
+        progress.data_s += fetched - before
+        progress.compute_s += computed - fetched
+        progress.sync_s += done - computed
+        for callback in callbacks:
+            callback.on_step_end(progress, loss, batch)
+        if progress.stop is not None:
+            return
+        POSITION.at(progress.step, COMPUTES)
+        before = clock()
 
 
 def _backward(
