@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from firesteel.training.conditions import Condition, Evaluated, Moment, Record
+from firesteel.specs import Spec
+from firesteel.training.conditions import Condition, Evaluated, FiniteLoss, Moment, Record
 from firesteel.training.scores import SCORES, Score
 
 
@@ -53,6 +54,14 @@ class Stopping:
         self.scores = tuple({each.key: each for each in [*SCORES.values(), *wanted]}.values())
         self.history: tuple[Evaluated, ...] = ()
         self.best: Evaluated | None = None
+
+    @property
+    def specs(self) -> tuple[Spec, ...]:
+        """The conditions as they stand in a job: read again, they are the same."""
+        specs = tuple(condition.spec for condition in self.conditions)
+        if any(isinstance(condition, FiniteLoss) for condition in self.conditions):
+            return specs
+        return (*specs, Spec(name="bounds", options={"finite": False}))
 
     @property
     def is_best(self) -> bool:

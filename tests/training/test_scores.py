@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import cloudpickle
@@ -109,3 +113,21 @@ def test_an_improvement_of_exactly_the_least_counts() -> None:
     assert accuracy.better(0.75, 0.5, 0.25)
     assert not accuracy.better(0.75, 0.5, 0.251)
     assert not accuracy.better(0.5, 0.5, 0.0)
+
+
+def test_a_metric_of_a_module_that_workers_cannot_import_goes_by_value(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, evaluation: Evaluation
+) -> None:
+    (tmp_path / "only_here.py").write_text("PART = 2\ndef half(evaluation):\n    return evaluation.rows / PART\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    score = resolve_score("only_here:half:higher=yes")
+    (tmp_path / "sent").write_bytes(cloudpickle.dumps((score.travelling(), evaluation)))
+    code = "import pickle, sys; score, evaluation = pickle.load(open('sent', 'rb')); print(score.of(evaluation), score.key)"
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (tmp_path / "sent").rename(elsewhere / "sent")
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=100, cwd=elsewhere,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])},
+    )  # fmt: skip
+    assert done.stdout == "4.0 only_here:half:higher=yes\n", done.stderr

@@ -26,6 +26,27 @@ from firesteel.training.stopping import Stopping, StopReason
 from firesteel.training.triggers import Clock, Trigger, parse_trigger
 from tests.metrics import after_evaluations
 
+ACCURACIES = (0.1, 0.3, 0.2, 0.35, 0.35, math.nan, 0.3, 0.36, 0.2, 0.1)
+LOSSES = (2.0, 1.5, 3.0, 0.5)
+LIMITS = st.one_of(
+    st.integers(1, 6).map("epochs:maximum={}".format),
+    st.integers(1, 40).map("steps:maximum={}".format),
+    st.integers(1, 60).map("time:seconds={}".format),
+)
+OTHERS = st.one_of(
+    LIMITS,
+    st.sampled_from([0.2, 0.35, 0.36, 0.9]).map("score:reach={}".format),
+    st.builds("patience:{}={},min_improvement={}".format, st.sampled_from(["evaluations", "epochs"]), st.integers(1, 4),
+              st.sampled_from([0, 0.05, 0.1])),
+    st.sampled_from(["bounds:above=2.5", "bounds:below=1", "tests.metrics:at_loss:loss=0.5", "tests.metrics:after_evaluations:number=3"]),
+)  # fmt: skip
+EVERY = st.builds(
+    Trigger,
+    epochs=st.none() | st.integers(1, 7),
+    steps=st.none() | st.integers(1, 20),
+    seconds=st.none() | st.integers(1, 20),
+)
+
 
 def evaluated(accuracy: float, loss: float = 1.0) -> Evaluation:
     """An evaluation with these scores."""
@@ -202,6 +223,22 @@ def test_a_run_may_go_on_with_other_conditions_and_another_score() -> None:
     assert evaluate(other, [0.3])
 
 
+@given(
+    stop=st.lists(
+        OTHERS | st.sampled_from(["bounds:finite=no", "bounds:above=9,finite=no", "bounds:finite=yes"]), max_size=5
+    )
+)
+def test_conditions_in_a_job_are_read_as_the_same(stop: list[str]) -> None:
+    stopping = resolve_stopping(stop, "loss")
+    texts = [str(spec) for spec in stopping.specs]
+    assert (
+        resolve_stopping(texts, "loss").conditions
+        == stopping.conditions
+        == resolve_stopping(stopping.specs, "loss").conditions
+    )
+    assert set(stop) <= {*texts, "bounds:finite=no", "bounds:finite=yes"}
+
+
 # -- refused --------------------------------------------------------------------------------------------------------
 
 
@@ -298,27 +335,6 @@ def test_what_may_hold_is_taken_without_a_word(stop: str, every: str) -> None:
 
 
 # -- every combination ----------------------------------------------------------------------------------------------
-
-ACCURACIES = (0.1, 0.3, 0.2, 0.35, 0.35, math.nan, 0.3, 0.36, 0.2, 0.1)
-LOSSES = (2.0, 1.5, 3.0, 0.5)
-LIMITS = st.one_of(
-    st.integers(1, 6).map("epochs:maximum={}".format),
-    st.integers(1, 40).map("steps:maximum={}".format),
-    st.integers(1, 60).map("time:seconds={}".format),
-)
-OTHERS = st.one_of(
-    LIMITS,
-    st.sampled_from([0.2, 0.35, 0.36, 0.9]).map("score:reach={}".format),
-    st.builds("patience:{}={},min_improvement={}".format, st.sampled_from(["evaluations", "epochs"]), st.integers(1, 4),
-              st.sampled_from([0, 0.05, 0.1])),
-    st.sampled_from(["bounds:above=2.5", "bounds:below=1", "tests.metrics:at_loss:loss=0.5", "tests.metrics:after_evaluations:number=3"]),
-)  # fmt: skip
-EVERY = st.builds(
-    Trigger,
-    epochs=st.none() | st.integers(1, 7),
-    steps=st.none() | st.integers(1, 20),
-    seconds=st.none() | st.integers(1, 20),
-)
 
 
 def simulate(stop: list[str], every: Trigger, sync_every: int, steps_per_epoch: int, pause: int) -> Iterator[Any]:
