@@ -46,7 +46,7 @@ def resolve_stopping(
     """
     chosen = resolve_score(score)
     conditions: list[Condition] = []
-    finite = True
+    finite: bool | None = None
     for each in stop:
         if not isinstance(each, str | Spec):
             function = UserFunction.of(each, "a condition")
@@ -54,11 +54,14 @@ def resolve_stopping(
             continue
         spec = parse_spec(each)
         if spec.name == "bounds":
-            finite = _flag(spec, "finite", finite)
+            wanted = _flag(spec, "finite", finite)
+            if finite not in (None, wanted):
+                raise ConfigError(f"stop {spec}: finite is yes in one condition and no in another. Leave one out.")
+            finite = wanted
             if set(spec.options) == {"finite"}:
                 continue
         conditions.append(_read(spec, chosen))
-    return Stopping([FiniteLoss(_FINITE), *conditions] if finite else conditions, chosen)
+    return Stopping([FiniteLoss(_FINITE), *conditions] if finite in (None, True) else conditions, chosen)
 
 
 def check_stopping(
@@ -237,9 +240,9 @@ def _whole(spec: Spec, key: str) -> int:
     return value
 
 
-def _flag(spec: Spec, key: str, default: bool) -> bool:
+def _flag(spec: Spec, key: str, default: bool | None) -> bool | None:
     value = spec.options.get(key, default)
-    if not isinstance(value, bool):
+    if key in spec.options and not isinstance(value, bool):
         raise ConfigError(f"stop {spec}: {key} must be yes or no, got {value!r}.")
     return value
 

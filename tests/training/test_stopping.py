@@ -223,11 +223,7 @@ def test_a_run_may_go_on_with_other_conditions_and_another_score() -> None:
     assert evaluate(other, [0.3])
 
 
-@given(
-    stop=st.lists(
-        OTHERS | st.sampled_from(["bounds:finite=no", "bounds:above=9,finite=no", "bounds:finite=yes"]), max_size=5
-    )
-)
+@given(stop=st.lists(OTHERS | st.sampled_from(["bounds:finite=no", "bounds:above=9,finite=no"]), max_size=5))
 def test_conditions_in_a_job_are_read_as_the_same(stop: list[str]) -> None:
     stopping = resolve_stopping(stop, "loss")
     texts = [str(spec) for spec in stopping.specs]
@@ -236,7 +232,7 @@ def test_conditions_in_a_job_are_read_as_the_same(stop: list[str]) -> None:
         == stopping.conditions
         == resolve_stopping(stopping.specs, "loss").conditions
     )
-    assert set(stop) <= {*texts, "bounds:finite=no", "bounds:finite=yes"}
+    assert set(stop) <= {*texts, "bounds:finite=no"}
 
 
 # -- refused --------------------------------------------------------------------------------------------------------
@@ -279,6 +275,11 @@ def test_conditions_in_a_job_are_read_as_the_same(stop: list[str]) -> None:
 def test_what_cannot_hold_is_refused(stop: Any, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         resolve_stopping([stop])
+
+
+def test_the_loss_cannot_be_both_finite_and_not() -> None:
+    with pytest.raises(ConfigError, match="finite is yes in one condition and no in another"):
+        resolve_stopping(["bounds:above=9,finite=no", "bounds:above=8", "bounds:finite=yes"])
 
 
 @pytest.mark.parametrize(
