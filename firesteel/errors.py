@@ -71,9 +71,19 @@ class WorkerFailed(FiresteelError):
 
     Attributes:
         rank: the worker that failed first, or None when only the launcher knows that one is gone.
+        cause: type and message of what its code raised; None for a worker that was lost.
+        step: optimizer steps that it had made; None if it is not known.
     """
 
-    def __init__(self, message: str, *, rank: int | None = None, worker_traceback: str | None = None):
+    def __init__(
+        self,
+        message: str,
+        *,
+        rank: int | None = None,
+        worker_traceback: str | None = None,
+        cause: str | None = None,
+        step: int | None = None,
+    ):
         super().__init__(message)
-        self.rank = rank
+        self.rank, self.cause, self.step = rank, cause, step
         self.worker_traceback = worker_traceback

@@ -75,6 +75,7 @@ class Report:
         expected: True if the exception is one of ours, whose message is made for people.
         echo: True if the worker failed because another one was gone.
         time: when it failed, seconds since 1970.
+        step: optimizer steps that it had made, where it trains.
     """
 
     rank: int
@@ -86,6 +87,7 @@ class Report:
     expected: bool = False
     echo: bool = False
     time: float = 0.0
+    step: int = 0
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -147,6 +149,7 @@ def run_worker(
     *,
     first_tell: Callable[[Report], object] = lambda report: None,
     end_with: Callable[[Report], object] | None = None,
+    step: Callable[[], int] = lambda: 0,
 ) -> Report:
     """Run a worker function here and report how it ended; does not raise, except for Ctrl-C and the like.
 
@@ -158,6 +161,7 @@ def run_worker(
             a member cannot be taken down safely.
         first_tell: is given the report of a failure before anything that may hang.
         end_with: ends this process with a report, while the function runs: another worker has failed.
+        step: says how far the function has come.
     """
     meeting = Meeting(world, rendezvous) if rendezvous is not None and world.world_size > 1 else None
     if meeting is not None and end_with is not None:
@@ -165,7 +169,7 @@ def run_worker(
     try:
         return Report(world.rank, world.host, result=function_of(function)(payload, world, meeting))
     except Exception as error:
-        report = failure_report(error, world)
+        report = failure_report(error, world, step())
         first_tell(report)
         with contextlib.suppress(Exception):
             _log_failure(payload, report)
@@ -181,7 +185,7 @@ def _echo(world: World, why: str) -> Report:
     return Report(world.rank, world.host, error="WorkerFailed", message=why, echo=True, time=time.time())
 
 
-def failure_report(error: BaseException, world: World) -> Report:
+def failure_report(error: BaseException, world: World, step: int = 0) -> Report:
     """Describe an exception of a worker."""
     return Report(
         world.rank,
@@ -192,6 +196,7 @@ def failure_report(error: BaseException, world: World) -> Report:
         expected=isinstance(error, FiresteelError) and not isinstance(error, WorkerFailed),
         echo=isinstance(error, WorkerFailed) or lost_a_peer(error),
         time=time.time(),
+        step=step,
     )
 
 
@@ -238,6 +243,8 @@ def exception_of(report: Report, workers: int) -> FiresteelError:
         f"{where} failed: {report.error}: {first_line}\n{place_of(report.traceback)}",
         rank=report.rank,
         worker_traceback=report.traceback,
+        cause=f"{report.error}: {report.message}",
+        step=report.step,
     )
 
 

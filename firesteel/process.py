@@ -91,14 +91,24 @@ def be_worker(task: bytes, world: World, rendezvous: Rendezvous | None, report_t
         rendezvous: where the others are, if they meet.
         report_to: descriptor of the pipe to the guard.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the launcher decides
+    # They reach the whole group, or all that a service manager started; the launcher decides.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     voice = _Voice(report_to)
     threading.Thread(target=voice.beat_for_ever, name="firesteel-beat", daemon=True).start()
     try:
         function, payload = pickle.loads(task)  # from our own guard, through a pipe
     except Exception as error:  # the user's module or Firesteel itself is missing here
         voice.end_with(failure_report(error, world))
-    report = run_worker(function, payload, world, rendezvous, first_tell=voice.report, end_with=voice.end_with)
+    report = run_worker(
+        function,
+        payload,
+        world,
+        rendezvous,
+        first_tell=voice.report,
+        end_with=voice.end_with,
+        step=lambda: POSITION.step,
+    )
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):
             stream.flush()

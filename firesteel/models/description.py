@@ -7,6 +7,7 @@ labels. ``evaluate``, ``predict`` and :class:`firesteel.Predictor` need nothing 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -19,7 +20,7 @@ from firesteel.specs import Spec
 from firesteel.storage import Place
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 FORMAT_VERSION = 1
 DESCRIPTION_NAME = "model.json"
@@ -64,10 +65,14 @@ def normalization_for(kind: str, statistics: Statistics) -> Statistics:
 
 def save_model(folder: Place, model: nn.Module, description: ModelDescription) -> None:
     """Write the weights, then the description, which makes the folder a model."""
+    save_state(folder, model_state(model), description)
+
+
+def save_state(folder: Place, state: Mapping[str, Tensor], description: ModelDescription) -> None:
+    """The same of weights by name, see :func:`model_state`."""
     import safetensors.torch
 
-    state = _without_shared(model)
-    (folder / WEIGHTS_NAME).write_bytes(safetensors.torch.save(state, metadata={"format": "pt"}))
+    (folder / WEIGHTS_NAME).write_bytes(safetensors.torch.save(dict(state), metadata={"format": "pt"}))
     (folder / DESCRIPTION_NAME).write_text(description.model_dump_json(indent=1))
 
 
@@ -168,8 +173,8 @@ def _source_for(description: ModelDescription, model: Any) -> ModelSource:
     return given
 
 
-def _without_shared(model: nn.Module) -> dict[str, Any]:
-    """The state with each tensor once: safetensors stores no tensor under two names."""
+def model_state(model: nn.Module) -> dict[str, Tensor]:
+    """The state on the CPU, with each tensor once: safetensors stores no tensor under two names. Not a copy."""
     left_out = shared_names(model)
     return {
         name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items() if name not in left_out

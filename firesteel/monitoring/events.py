@@ -50,6 +50,8 @@ class EventWriter:
         self._lock = threading.RLock()  # checkpoints are written by a thread, and say so
         if self._folder.is_local:
             self._folder.make_dirs()
+        elif self._folder.exists():  # a run that goes on: behind what it has written before
+            self._segment = sum(entry.path.startswith(f"{name}.") for entry in self._folder.files())
 
     def __enter__(self) -> EventWriter:
         return self
@@ -85,10 +87,15 @@ class EventWriter:
 
 
 class EventReader:
-    """Reads the events of a run as they come; each call of :meth:`new` returns those since the last."""
+    """Reads the events of a run as they come; each call of :meth:`new` returns those since the last.
 
-    def __init__(self, run: Place):
-        self._folder = run / EVENTS_FOLDER
+    Args:
+        run: its directory.
+        name: of the writer whose events are wanted; empty for all.
+    """
+
+    def __init__(self, run: Place, name: str = ""):
+        self._folder, self._name = run / EVENTS_FOLDER, name
         self._read: dict[str, int] = {}
 
     def new(self) -> list[dict[str, Any]]:
@@ -102,7 +109,7 @@ class EventReader:
             return
         for entry in self._folder.files():
             done = self._read.get(entry.path, 0)
-            if entry.size <= done or not entry.path.endswith(".jsonl"):
+            if entry.size <= done or not entry.path.endswith(".jsonl") or not entry.path.startswith(self._name):
                 continue
             with (self._folder / entry.path).open() as file:
                 file.seek(done)
@@ -116,12 +123,9 @@ class EventReader:
                     continue
 
 
-def events_of(run: Place, worker: int) -> bool:
-    """True if this worker has written events of this run."""
-    folder = run / EVENTS_FOLDER
-    if folder.is_local:
-        return (folder / f"worker-{worker:05d}.jsonl").exists()
-    return folder.exists() and any(entry.path.startswith(f"worker-{worker:05d}.") for entry in folder.files())
+def events_of(run: Place, worker: int) -> list[dict[str, Any]]:
+    """The events that a worker has written of a run."""
+    return EventReader(run, f"worker-{worker:05d}").new()
 
 
 def read_events(run: Place) -> list[dict[str, Any]]:

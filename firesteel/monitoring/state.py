@@ -48,6 +48,11 @@ class RunState:
         epochs, steps_per_epoch, workers: as the workers announced; 0 before that.
         epoch_scores: mean training loss of each finished epoch, over the rows of all workers.
         message: of the failure.
+        summary: of a run that is done: its result.
+        restarts: how often the run went on from a checkpoint after losing a worker.
+        stopping: whether it was asked to stop.
+        evaluation, best_evaluation: the last one, and the one with the best score; None before the first.
+        checkpoint: step of the newest one; None before the first.
     """
 
     status: str = "starting"
@@ -61,6 +66,11 @@ class RunState:
     message: str = ""
     driver: tuple[str, int] | None = None
     summary: dict[str, Any] = field(default_factory=dict)
+    restarts: int = 0
+    stopping: bool = False
+    evaluation: dict[str, Any] | None = None
+    best_evaluation: dict[str, Any] | None = None
+    checkpoint: int | None = None
     _epoch_parts: dict[int, dict[int, tuple[float, int]]] = field(default_factory=dict)
 
     def add(self, events: Iterable[dict[str, Any]]) -> RunState:
@@ -124,6 +134,27 @@ class RunState:
 
     def _on_launch(self, event: dict[str, Any]) -> None:
         self.driver = (event["host"], event["pid"])
+
+    def _on_attempt(self, event: dict[str, Any]) -> None:
+        """Of the launcher: workers begin, for the first time or again."""
+        if event["worker"] == LAUNCHER:
+            self.status, self.message, self.stopping = "starting", "", False
+            self.by_rank = {}
+
+    def _on_restart(self, event: dict[str, Any]) -> None:
+        self.restarts = event["number"]
+        self.warnings.append(event["message"])
+
+    def _on_stopping(self, event: dict[str, Any]) -> None:
+        self.stopping = True
+
+    def _on_evaluation(self, event: dict[str, Any]) -> None:
+        self.evaluation = event
+        if event["best"]:
+            self.best_evaluation = event
+
+    def _on_checkpoint(self, event: dict[str, Any]) -> None:
+        self.checkpoint = event["step"]
 
     def _on_start(self, event: dict[str, Any]) -> None:
         worker = self._worker(event)

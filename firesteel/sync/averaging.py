@@ -54,6 +54,10 @@ class Averaging(SyncStrategy):
             self._average()
 
     @property
+    def in_step(self) -> bool:
+        return self._steps == 0
+
+    @property
     def ranks_agree(self) -> bool:
         return self._steps == 0 and self._with_optimizer
 

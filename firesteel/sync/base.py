@@ -77,6 +77,16 @@ class SyncStrategy(ABC):
         return True
 
     @property
+    def in_step(self) -> bool:
+        """Whether the ranks have just waited for each other: one more small exchange then makes nobody wait longer."""
+        return True
+
+    @property
+    def never_in_step(self) -> bool:
+        """Whether :attr:`in_step` holds at no step: ranks go at their own pace until the epoch ends."""
+        return False
+
+    @property
     def weight(self) -> float:
         """This rank's share in the common model of this moment; the shares of all ranks add up to 1.
 

@@ -71,6 +71,10 @@ class DiLoCo(SyncStrategy):
             self._outer_step()
 
     @property
+    def in_step(self) -> bool:
+        return self._steps == 0
+
+    @property
     def ranks_agree(self) -> bool:
         return False  # optimizer states differ at any time
 

@@ -100,6 +100,14 @@ class ElasticAveraging(SyncStrategy):
         self._exchanged(self._all.num_bytes)
 
     @property
+    def in_step(self) -> bool:
+        return False
+
+    @property
+    def never_in_step(self) -> bool:
+        return True
+
+    @property
     def ranks_agree(self) -> bool:
         return False
 

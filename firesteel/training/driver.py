@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import socket
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -19,16 +20,18 @@ from firesteel.monitoring.state import RunState
 from firesteel.specs import Spec
 from firesteel.storage import Place
 from firesteel.sync import check_sync
+from firesteel.training.attempts import Attempts
+from firesteel.training.interruption import Interruption
 from firesteel.training.job import TrainJob, TrainPayload, checked
-from firesteel.training.run import RunDirectory
+from firesteel.training.run import STOP_REQUESTED, RunDirectory
 from firesteel.training.schedules import Timing
 from firesteel.training.settings import check_settings
+from firesteel.training.stop_specs import check_stopping, resolve_stopping
+from firesteel.training.stopping import Stopping
 
 if TYPE_CHECKING:
     from firesteel.runtime import Runtime, Watch
 
-# By name: the driver of a network of the zoo then needs no torch, which takes a second to import.
-TRAIN_WORKER = "firesteel.training.worker:train_worker"
 TRY_JOB = "firesteel.training.trial:try_job"
 
 
@@ -38,16 +41,20 @@ class TrainResult:
 
     Attributes:
         run: its directory.
-        epochs: passes made.
+        epochs: passes finished.
         steps: optimizer steps of each worker.
-        rows: trained on by all workers together, over all epochs.
+        rows: trained on by all workers together, over all epochs; each counted once, also where it was trained again
+            after a failure.
         seconds: of training, without starting and loading.
         rows_per_second: over all workers.
         score: mean training loss over the rows of the last epoch.
-        best: epoch (from 1) and score of the epoch with the lowest mean training loss.
-        epoch_scores: of every epoch.
+        best: epoch (from 1) and score: of the best evaluation, with its step and the name of the score; of a run without
+            evaluations, of the epoch with the lowest mean training loss.
+        epoch_scores: mean training loss of every finished epoch.
         parameters: of the network.
         bytes_sent: payload that the workers have given to exchanges of models, all together.
+        stop: why the training ended before its last epoch; None if it did not.
+        restarts: how often it went on from a checkpoint after losing a worker.
     """
 
     run: str
@@ -57,76 +64,212 @@ class TrainResult:
     seconds: float
     rows_per_second: float
     score: float
-    best: dict[str, float]
+    best: dict[str, Any]
     epoch_scores: list[float]
     parameters: int
     bytes_sent: int
+    stop: str | None = None
+    restarts: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """The object that ``firesteel train --json`` prints."""
         return dict(vars(self))
 
 
-def resolve_job(dataset: Dataset, model: Any, workers: int, sync: str | None, options: dict[str, Any]) -> TrainJob:
-    """The job that these arguments of :func:`firesteel.train` mean, checked as far as that goes without torch.
+@dataclass(frozen=True)
+class Training:
+    """A job, and what of it is no JSON.
+
+    Attributes:
+        job: as it lies in the run directory.
+        model: as :func:`firesteel.train` was given it.
+        stopping: conditions and score.
+        workers: to start with.
+        notes: on the job, for people.
+        initial: URI of the weights to begin with.
+        continued: whether the run was begun before.
+    """
+
+    job: TrainJob
+    model: Any
+    stopping: Stopping
+    workers: int
+    notes: list[str] = field(default_factory=list)
+    initial: str | None = None
+    continued: bool = False
+
+    @property
+    def least_workers(self) -> int:
+        """With fewer it does not begin."""
+        return min(self.workers, self.job.min_workers or self.workers)
+
+
+def resolve_training(
+    dataset: Dataset,
+    model: Any,
+    workers: int | str,
+    sync: str | None,
+    options: Mapping[str, Any],
+    *,
+    initial: str | None = None,
+) -> Training:
+    """What these arguments of :func:`firesteel.train` mean, checked as far as that goes without torch.
+
+    Args:
+        dataset: prepared.
+        model: name or factory.
+        workers: a number, or ``2..8``: as many as there are, within these bounds.
+        sync: strategy, or None.
+        options: of the job.
+        initial: URI of the weights to begin with.
 
     Raises:
         ConfigError: for a wrong option, or too few rows for the workers.
         ModelError: if there is no such model.
     """
-    if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
-        raise ConfigError(f"workers must be a whole number, 1 or more, got {workers!r}.")
+    least, most = workers_of(workers)
+    stopping = resolve_stopping(several(options.get("stop", ())), options.get("score", "accuracy"))
     resolved = {
         "dataset": dataset.place.uri,
         "fingerprint": dataset.manifest.fingerprint,
         "model": resolve_model(model).spec,
         "input_shape": dataset.feature.shape,
         "num_classes": dataset.num_classes,
-        "workers": workers,
-        "lanes": options.get("lanes") or workers,
-        "sync": check_sync(sync or ("none" if workers == 1 else "allreduce"), workers),
+        "workers": most,
+        "min_workers": least if least < most else None,
+        "lanes": options.get("lanes") or most,
+        "sync": check_sync(sync or ("none" if most == 1 else "allreduce"), most),
+        "stop": stopping.specs,
+        "score": stopping.score.spec,
+        **evaluation_of(dataset, stopping, options),
     }
-    job: TrainJob = checked(TrainJob, options | resolved)
-    check_settings(job, Timing(job.order(dataset).steps_per_epoch, job.epochs), job.device)
-    return job
+    job: TrainJob = checked(TrainJob, dict(options) | resolved)
+    return Training(job, model, stopping, most, check_job(job, dataset, stopping), initial)
 
 
-def run_training(
-    job: TrainJob, model: Any, directory: RunDirectory, runtime: Runtime, watch: Watch | None
-) -> TrainResult:
-    """Run a job in a run directory made for it.
+def check_job(job: TrainJob, dataset: Dataset, stopping: Stopping) -> list[str]:
+    """Check what follows from several options together; returns notes for people.
+
+    Raises:
+        ConfigError: for what contradicts itself, or too few rows for the workers.
+    """
+    steps = job.order(dataset).steps_per_epoch
+    check_settings(job, Timing(steps, job.epochs), job.device)
+    return check_stopping(
+        stopping, evaluate_every=job.evaluate_every, epochs=job.epochs, steps_per_epoch=steps,
+        labels=dataset.manifest.labels,
+    )  # fmt: skip
+
+
+def workers_of(workers: int | str) -> tuple[int, int]:
+    """``4`` is (4, 4), ``2..8`` is (2, 8).
+
+    Raises:
+        ConfigError: if it is neither.
+    """
+    text = str(workers).strip()
+    if isinstance(workers, bool) or not (found := re.fullmatch(r"(\d+)(?:\.\.(\d+))?", text)):
+        raise ConfigError(f"workers must be a whole number, 1 or more, or two as in 2..8, got {workers!r}.")
+    least, most = int(found[1]), int(found[2] or found[1])
+    if not 1 <= least <= most:
+        raise ConfigError(f"workers must be a whole number, 1 or more, or two as in 2..8, got {workers!r}.")
+    return least, most
+
+
+def evaluation_of(dataset: Dataset, stopping: Stopping, options: Mapping[str, Any]) -> dict[str, Any]:
+    """What is evaluated while training, and when: what is asked for, or what a split named validation asks for."""
+    splits = dataset.manifest.splits
+    every, split = options.get("evaluate_every"), options.get("validation_split")
+    wanted = every is not None or split is not None or any(each.score is not None for each in stopping.conditions)
+    if not wanted and "validation" not in splits:
+        return {"final_model": options.get("final_model") or "last"}
+    if split is None:
+        split = next((name for name in ("validation", "test") if name in splits), None)
+    if split is None:
+        raise ConfigError(
+            f"nothing to evaluate while training: {dataset.place} has the splits {', '.join(splits)} only.\n"
+            "Prepare it with --split train=0.8,validation=0.1,test=0.1, or name a split with --validation-split."
+        )
+    dataset.split(split)
+    every = "1 epoch" if every is None else every
+    best = "last" if str(every).strip() == "never" else "best"
+    return {"validation_split": split, "evaluate_every": every, "final_model": options.get("final_model") or best}
+
+
+def several(stop: Any) -> Iterable[Any]:
+    """One condition, or several."""
+    return stop if isinstance(stop, list | tuple) else (stop,)
+
+
+def run_training(training: Training, directory: RunDirectory, runtime: Runtime, watch: Watch | None) -> TrainResult:
+    """Run a job in its run directory.
 
     Args:
-        job: see :func:`resolve_job`.
-        model: as :func:`firesteel.train` was given it.
-        directory: of the run; it is cleared if the run fails before its first step.
+        training: see :func:`resolve_training`.
+        directory: of the run; a new one is cleared if the run fails before its first step.
         runtime: what runs the workers.
         watch: shows the progress.
     """
+    job, place = training.job, directory.place
     try:
-        with EventWriter(directory.place, LAUNCHER) as events, contextlib.ExitStack() as stack:
+        with EventWriter(place, LAUNCHER) as events, contextlib.ExitStack() as stack:
             engine = "spark" if runtime.uses_spark else "local"
             events.write(
                 "launch",
-                workers=job.workers,
+                workers=training.workers,
                 engine=engine,
                 master=runtime.master,
                 host=socket.gethostname(),
                 pid=os.getpid(),
+                continued=training.continued,
             )
+            for note in training.notes:
+                events.write("warning", message=note)
             if watch is not None:
-                stack.enter_context(watch(directory.place))
-            with _failure_written(events, directory):
-                launcher = stack.enter_context(runtime.launcher(job.workers, _question(job, model)))
-                payload = TrainPayload(job, directory.place.uri, travelling_source(resolve_model(model)))
-                results = launcher.run(TRAIN_WORKER, payload, workers=job.workers, meet=True, timeout_s=job.timeout_s)
-            result = _merge(job, directory.place.uri, results)
+                stack.enter_context(watch(place))
+            with _failure_written(events):
+                launcher = stack.enter_context(runtime.launcher(training.workers, _question(job, training.model)))
+                attempts = Attempts(
+                    launcher, _payload(training, place), events, workers=training.workers,
+                    named=partial(_naming_the_lost, place),
+                )  # fmt: skip
+                with Interruption(_stop_request(directory, events)) as interruption:
+                    results = attempts.results()
+                if results[0]["stop"] == STOP_REQUESTED:
+                    interruption.deliver()
+                    raise KeyboardInterrupt  # requested from elsewhere
+            result = _merge(place.uri, results, attempts.restarts)
             events.write("finish", **result.to_json())
         directory.forget_replaced()
         return result
     except BaseException:
-        _clear_unless_stepped(directory)
+        if not training.continued:
+            _clear_unless_stepped(directory)
         raise
+    finally:
+        with contextlib.suppress(FiresteelError, OSError):
+            directory.forget_request()
+
+
+def _payload(training: Training, run: Place) -> TrainPayload:
+    return TrainPayload(
+        training.job, run.uri, travelling_source(resolve_model(training.model)), training.stopping.travelling(),
+        initial=training.initial,
+    )  # fmt: skip
+
+
+def _stop_request(directory: RunDirectory, events: EventWriter) -> Callable[[], bool]:
+    """What a first Ctrl-C does: where a worker trains, and checkpoints are kept, they are asked to keep one and stop."""
+
+    def request() -> bool:
+        state = RunState().add(read_events(directory.place))
+        if state.status != "training" or directory.job().checkpoint_every.is_never:
+            return False
+        directory.request_stop()
+        events.write("stopping")
+        return True
+
+    return request
 
 
 def _question(job: TrainJob, model: Any) -> Question:
@@ -143,21 +286,17 @@ def _try(model: Any, job: TrainJob, *_: object) -> None:
 
 
 @contextlib.contextmanager
-def _failure_written(events: EventWriter, directory: RunDirectory) -> Iterator[None]:
+def _failure_written(events: EventWriter) -> Iterator[None]:
     """Write to the event log how the run failed."""
     try:
         yield
-    except WorkerFailed as error:
-        named = _naming_the_lost(error, directory.place)
-        events.write("failed", error="WorkerFailed", message=str(named))
-        raise named from error.__cause__
     except BaseException as error:
         kind = "stopped" if isinstance(error, KeyboardInterrupt) else type(error).__name__
         events.write("failed", error=kind, message=str(error) or kind)
         raise
 
 
-def _naming_the_lost(error: WorkerFailed, run: Place) -> WorkerFailed:
+def _naming_the_lost(run: Place, error: WorkerFailed) -> WorkerFailed:
     """Add to Spark's word that a worker is gone what the event log knows of it: its host and how far it came."""
     state = RunState().add(read_events(run))
     silent = state.silent_workers()
@@ -170,27 +309,36 @@ def _naming_the_lost(error: WorkerFailed, run: Place) -> WorkerFailed:
     return WorkerFailed(str(error).replace(found, named), rank=rank, worker_traceback=error.worker_traceback)
 
 
-def _merge(job: TrainJob, run: str, results: list[dict[str, Any]]) -> TrainResult:
-    scores = []
-    for parts in zip(*(result["loss_sums"] for result in results)):
-        rows = sum(count for _, count in parts)
-        scores.append(sum(total for total, _ in parts) / max(1, rows))
-    best = min(range(len(scores)), key=lambda epoch: (scores[epoch] != scores[epoch], scores[epoch]))
+def _merge(run: str, results: list[dict[str, Any]], restarts: int) -> TrainResult:
+    scores = [_mean(parts) for parts in zip(*(result["loss_sums"] for result in results))]
+    last = _mean([result["last_epoch"] for result in results])
     rows = sum(result["rows"] for result in results)
     seconds = max(result["seconds"] for result in results)
     return TrainResult(
         run=run,
-        epochs=job.epochs,
+        epochs=results[0]["epochs"],
         steps=results[0]["steps"],
         rows=rows,
         seconds=round(seconds, 3),
         rows_per_second=round(rows / max(1e-9, seconds), 1),
-        score=scores[-1],
-        best={"epoch": best + 1, "score": scores[best]},
+        score=last,
+        best=results[0]["best"] or _lowest(scores or [last]),
         epoch_scores=scores,
         parameters=results[0]["parameters"],
         bytes_sent=sum(result["bytes_sent"] for result in results),
+        stop=results[0]["stop"],
+        restarts=restarts,
     )
+
+
+def _mean(parts: Iterable[tuple[float, int]]) -> float:
+    total, rows = (sum(column) for column in zip(*parts))
+    return total / max(1, rows)
+
+
+def _lowest(scores: list[float]) -> dict[str, Any]:
+    best = min(range(len(scores)), key=lambda epoch: (scores[epoch] != scores[epoch], scores[epoch]))
+    return {"epoch": best + 1, "score": scores[best]}
 
 
 def _clear_unless_stepped(directory: RunDirectory) -> None:

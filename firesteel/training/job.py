@@ -14,6 +14,8 @@ from firesteel.errors import ConfigError
 from firesteel.models.registry import ModelSource
 from firesteel.specs import Spec, did_you_mean, parse_spec
 from firesteel.training.settings import UpdateSettings
+from firesteel.training.stopping import Stopping
+from firesteel.training.triggers import Trigger
 
 
 class TrainJob(UpdateSettings):
@@ -41,7 +43,19 @@ class TrainJob(UpdateSettings):
         memory_bytes: for each worker's rows; None is a quarter of the host's free memory, shared by its workers.
         scratch: folder for rows that do not fit; None is the system's.
         log_every: steps between two ``step`` events.
-        timeout_s: seconds that a worker waits for the others in one exchange.
+        timeout_s: a worker that is silent, or does not move, for so many seconds is ended; the others wait so long for it.
+        min_workers: with how many a run may begin, or go on after a failure, where there are no slots for ``workers``; None
+            is ``workers``. The rows of a step stay the same: fewer workers have more of them each.
+        validation_split: that is evaluated while training; None if nothing is.
+        evaluate_every: when.
+        score: of an evaluation that says which model is the best, see :mod:`firesteel.training.scores`.
+        stop: conditions that end the training before its last epoch, see :mod:`firesteel.training.stop_specs`.
+        final_model: which model the run gives in the end: the ``best`` one evaluated, or the ``last``.
+        checkpoint_every: when a checkpoint is kept, besides the one at the end and when the run is stopped; ``never``
+            keeps none at all.
+        keep_checkpoints: so many of the newest stay.
+        keep_checkpoint_every: of all others each N-th stays; None keeps none of them.
+        max_restarts: how often a run goes on from its last checkpoint after losing a worker.
     """
 
     dataset: str
@@ -63,11 +77,27 @@ class TrainJob(UpdateSettings):
     scratch: str | None = None
     log_every: int = Field(default=10, ge=1)
     timeout_s: float = Field(default=300.0, gt=0)
+    min_workers: int | None = Field(default=None, ge=1)
+    validation_split: str | None = None
+    evaluate_every: Trigger = Trigger()
+    score: Spec = Spec(name="accuracy")
+    stop: tuple[Spec, ...] = ()
+    final_model: Literal["best", "last"] = "last"
+    checkpoint_every: Trigger = Trigger(seconds=600)
+    keep_checkpoints: int = Field(default=2, ge=1)
+    keep_checkpoint_every: int | None = Field(default=None, ge=1)
+    max_restarts: int = Field(default=3, ge=0)
 
-    @field_validator("model", "sync", mode="before")
+    @field_validator("model", "sync", "score", mode="before")
     @classmethod
     def _read_names(cls, value: Any) -> Any:
         return parse_spec(value) if isinstance(value, str) else value
+
+    @field_validator("stop", mode="before")
+    @classmethod
+    def _read_conditions(cls, value: Any) -> Any:
+        several = value if isinstance(value, list | tuple) else (value,)
+        return tuple(parse_spec(each) if isinstance(each, str) else each for each in several)
 
     @property
     def global_batch_size(self) -> int:
@@ -85,11 +115,25 @@ class TrainJob(UpdateSettings):
 
 @dataclass(frozen=True)
 class TrainPayload:
-    """What travels to each worker of a training run."""
+    """What travels to each worker of a training run.
+
+    Attributes:
+        job: as it lies in the run directory.
+        run: URI of the run directory.
+        model: how to make the network.
+        stopping: conditions and score, with functions of the user's own by value.
+        attempt: of the launcher, different for each; workers of an attempt that Spark repeats by itself notice it.
+        checkpoint: step to go on from; None begins at the beginning.
+        initial: URI of a checkpoint or a model folder with the weights to begin with; None takes the network's own.
+    """
 
     job: TrainJob
     run: str
     model: ModelSource
+    stopping: Stopping
+    attempt: str = ""
+    checkpoint: int | None = None
+    initial: str | None = None
 
 
 def checked(model: type[BaseModel], values: dict[str, Any]) -> Any:

@@ -54,11 +54,11 @@ def train(
         if progress.step_in_epoch == 0:
             _each(callbacks, "on_epoch_begin", progress)
         _train_epoch(module, update, loader, sync, loss_function, callbacks, progress)
+        before = time.perf_counter()
+        POSITION.at(progress.step, WAITS)
+        sync.on_epoch_end()  # also in the middle of an epoch: however it ends, the workers have one model
+        progress.sync_s += time.perf_counter() - before
         if progress.stop is None:
-            before = time.perf_counter()
-            POSITION.at(progress.step, WAITS)
-            sync.on_epoch_end()
-            progress.sync_s += time.perf_counter() - before
             progress.epoch, progress.step_in_epoch = progress.epoch + 1, 0
             _each(callbacks, "on_epoch_end", progress)
     POSITION.at(progress.step, WAITS)

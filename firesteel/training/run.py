@@ -6,9 +6,10 @@ import contextlib
 import json
 import os
 from dataclasses import dataclass
+from typing import Any
 
 from firesteel.errors import RunError
-from firesteel.monitoring.events import EVENTS_FOLDER
+from firesteel.monitoring.events import EVENTS_FOLDER, read_events
 from firesteel.storage import Place
 from firesteel.training.job import TrainJob
 
@@ -17,7 +18,16 @@ MODEL_FOLDER = "model"
 REPLACED_FOLDER = "replaced"
 """Where a run that is being overwritten waits until the new one has its model."""
 
-_OURS = (JOB_NAME, EVENTS_FOLDER, MODEL_FOLDER, "checkpoints", "best", "latest", "report.html", "tensorboard")
+STOP_REQUESTED = "stop requested"
+"""Why a training ended that somebody asked to stop, to go on with it later."""
+
+STOP_REQUEST_NAME = "stop-requested"
+"""A file that asks the workers to keep a checkpoint and stop."""
+
+_OURS = (
+    JOB_NAME, EVENTS_FOLDER, MODEL_FOLDER, "checkpoints", "best", "latest", "report.html", "tensorboard",
+    STOP_REQUEST_NAME,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -37,10 +47,10 @@ class RunDirectory:
         run = cls(place)
         if (place / JOB_NAME).exists():
             if not overwrite:
-                state = "a finished run" if (place / MODEL_FOLDER / "model.json").exists() else "a run without a model"
+                state = "a finished run" if run.has_model else "a run without a model"
                 raise RunError(
                     f"{place} already holds {state}. Nothing was changed.\n"
-                    "Choose another folder, or pass --overwrite to replace it."
+                    "Choose another folder, or pass --resume to go on with it, or --overwrite to replace it."
                 )
             run._set_aside()
         elif not place.is_empty_or_missing():
@@ -74,6 +84,28 @@ class RunDirectory:
         except ValueError as error:
             raise RunError(f"{self.place / JOB_NAME} is not a sound job: {str(error).splitlines()[0]}") from error
 
+    def last_engine(self) -> tuple[Any, str | None]:
+        """Engine and master that the run was started with last; (None, None) if it does not say."""
+        launches = [event for event in read_events(self.place) if event["event"] == "launch"]
+        return (launches[-1]["engine"], launches[-1]["master"]) if launches else (None, None)
+
+    def change_job(self, job: TrainJob) -> None:
+        """Go on with another job."""
+        (self.place / JOB_NAME).write_text(job.model_dump_json(indent=1))
+
+    def request_stop(self) -> None:
+        """Ask the workers to keep a checkpoint and stop."""
+        (self.place / STOP_REQUEST_NAME).write_text("")
+
+    def forget_request(self) -> None:
+        """Whatever was asked of an earlier start of this run is done."""
+        (self.place / STOP_REQUEST_NAME).delete()
+
+    @property
+    def has_model(self) -> bool:
+        """Whether the run has given its model."""
+        return (self.model_folder / "model.json").exists()
+
     def forget_replaced(self) -> None:
         """This run has its model: the one that it replaces goes."""
         (self.place / REPLACED_FOLDER).delete()
@@ -96,7 +128,7 @@ class RunDirectory:
         A run without a model is not worth that, if one with a model is kept already.
         """
         replaced = self.place / REPLACED_FOLDER
-        if replaced.exists() and not (self.model_folder / "model.json").exists():
+        if replaced.exists() and not self.has_model:
             for name in _OURS:
                 (self.place / name).delete()
             return

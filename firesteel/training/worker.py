@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import platform
+import random
 import traceback
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -18,7 +20,7 @@ from firesteel.data.cache import Rows, available_memory_bytes, load_rows
 from firesteel.data.loader import Loader, Normalizer
 from firesteel.data.manifest import Dataset
 from firesteel.data.order import Order
-from firesteel.errors import DatasetError, FiresteelError, ModelError, WorkerFailed
+from firesteel.errors import CheckpointError, DatasetError, FiresteelError, ModelError, WorkerFailed
 from firesteel.launch import lost_a_peer, place_of
 from firesteel.models import build_model, count_parameters
 from firesteel.models.description import ModelDescription, normalization_for, save_model
@@ -26,14 +28,23 @@ from firesteel.monitoring.events import EventWriter, events_of
 from firesteel.storage import Place
 from firesteel.sync import alone, make_sync
 from firesteel.sync.base import SyncStrategy
+from firesteel.training.best import BestModel, best_of_run, copy_model
 from firesteel.training.callbacks import Callback, EventLog, Progress, ScoreForSchedule
+from firesteel.training.checkpoint import Keep, find_checkpoint
+from firesteel.training.checkpoint_writer import CheckpointWriter
+from firesteel.training.control import Control, StopRequest
 from firesteel.training.initialization import initialize
 from firesteel.training.job import TrainJob, TrainPayload
 from firesteel.training.loop import train
-from firesteel.training.run import RunDirectory
+from firesteel.training.resume import load_initial, state_for
+from firesteel.training.run import STOP_REQUEST_NAME, STOP_REQUESTED, RunDirectory
 from firesteel.training.schedules import Timing
 from firesteel.training.settings import learning_rate_line
+from firesteel.training.state import Parts, Stateful, capture, restore
+from firesteel.training.stopping import Stopping
+from firesteel.training.triggers import Clock
 from firesteel.training.update import make_update
+from firesteel.training.validation import Validator
 from firesteel.world import Meeting, World, using_threads
 
 
@@ -43,58 +54,132 @@ def train_worker(payload: TrainPayload, world: World, meeting: Meeting | None) -
     Data is loaded and the model is built before the workers meet: a worker that cannot do so says it at once.
 
     Returns:
-        steps, rows, seconds (of training), loss_sums (for each epoch the sum of losses and the rows), parameters,
-        bytes_sent.
+        steps, epochs (finished), rows, seconds (of training), loss_sums (for each epoch the sum of losses and the rows),
+        parameters, bytes_sent, stop (why it ended before its last epoch, or None) and best (evaluation, or None).
     """
-    job = payload.job
+    job, run = payload.job, Place.of(payload.run)
     world = world.on_device(job.device)
-    if events_of(Place.of(payload.run), world.rank):
-        # Sessions that are not ours let Spark repeat a stage whose task was lost: from the beginning, without a word.
-        raise WorkerFailed(
-            "a worker was lost, and Spark began the stage again; Firesteel does not train twice over it.\n"
-            "Set spark.stage.maxConsecutiveAttempts=1 to be told sooner."
-        )
     with ExitStack() as stack:
-        events = stack.enter_context(EventWriter(Place.of(payload.run), world.rank))
+        events = stack.enter_context(EventWriter(run, world.rank))
+        _begin_attempt(events, run, payload, world)
         stack.enter_context(using_threads(job.threads or world.default_threads))
         dataset = _open_dataset(job)
+        checkpoint = None if payload.checkpoint is None else find_checkpoint(run, str(payload.checkpoint))
         order = job.order(dataset)
         rows = _load(job, dataset, order, world)
         model = build_model(payload.model, input_shape=job.input_shape, num_classes=job.num_classes, seed=job.seed)
         initialize(model, job.init, job.seed)
+        if payload.initial is not None and checkpoint is None:
+            load_initial(model, Place.of(payload.initial))
         model.to(world.torch_device)
         update = make_update(
             job, model, Timing(order.steps_per_epoch, job.epochs), world, model_name=str(payload.model.spec),
             gradients_agree=job.sync.name == "allreduce",
         )  # fmt: skip
-        torch.manual_seed(job.seed * 1_000_003 + world.rank)  # dropout must differ between workers
+        _seed(job.seed, world.rank, payload.checkpoint or 0)
         sync = make_sync(job.sync if world.world_size > 1 else alone(job.sync))
-        normalization = normalization_for(job.normalize, dataset.manifest.statistics)
-        normalize = Normalizer.of(
-            normalization.mean, normalization.std, normalization.scale, len(job.input_shape), world.torch_device
-        )
+        normalize = _normalizer(job, dataset, world)
         loader = Loader(rows, order, world, normalize, prefetch=_prefetch(job, rows, world))
+        validator = _validator(job, dataset, world, normalize)
         if meeting is not None:
             stack.enter_context(meeting.process_group())
         log = EventLog(events, world.torch_device, job.log_every)
+        writer = None
+        if not job.checkpoint_every.is_never:
+            keep = Keep(job.keep_checkpoints, job.keep_checkpoint_every)
+            writer = CheckpointWriter(run, world, meeting, keep, events, job.timeout_s)
+        describe = partial(_description, payload, dataset, model)
+        best = BestModel(run, describe, writer) if validator is not None and world.rank == 0 else None
+        request = StopRequest(run / STOP_REQUEST_NAME) if world.rank == 0 else None
+        if request is not None:
+            stack.callback(request.close)
+        progress = Progress()
+        others: dict[str, Stateful] = {"progress": progress, "log": log, "update": update}
+        parts = Parts(model, update.optimizer, sync, others, world.rank, world.torch_device)
+        others["control"] = control = Control(
+            world=world, sync=sync, model=model, stopping=payload.stopping, evaluate=Clock(job.evaluate_every),
+            validator=validator, best=best, checkpoint=Clock(job.checkpoint_every), writer=writer,
+            capture=partial(capture, parts), requested=request or (lambda: False), events=events, epochs=job.epochs,
+            steps_per_epoch=order.steps_per_epoch,
+        )  # fmt: skip
+
+        def begin() -> Progress:
+            if checkpoint is not None:
+                restore(parts, state_for(checkpoint, world))
+            return progress
+
         callbacks: list[Callback] = [_Start(events, job, world, order, rows, model, sync), log]
         if update.schedule.wants_score:
             callbacks.append(ScoreForSchedule(update.schedule, log))
         with _first_step_explained(job, log):
-            progress = train(
+            train(
                 model, update, loader, sync, world,
-                epochs=job.epochs, loss_function=partial(_loss, job), callbacks=callbacks,
+                epochs=job.epochs, loss_function=partial(_loss, job), callbacks=[*callbacks, control], begin=begin,
             )  # fmt: skip
-        if world.rank == 0:
-            _save(payload, dataset, model, progress)
+        if progress.stop == STOP_REQUESTED and writer is not None and writer.failure:
+            raise CheckpointError(f"stopped at step {progress.step}, and {writer.failure}")
+        if world.rank == 0 and progress.stop != STOP_REQUESTED:
+            _save(payload, model, describe(progress.epoch, progress.step))
     return {
         "steps": progress.step,
+        "epochs": progress.epoch,
         "rows": log.rows,
         "seconds": log.seconds,
         "loss_sums": log.epoch_sums,
+        "last_epoch": log.last_epoch,
         "parameters": count_parameters(model),
         "bytes_sent": sync.bytes_sent,
+        "stop": progress.stop,
+        "best": _best_of(payload.stopping) if world.rank == 0 else None,
     }
+
+
+def _begin_attempt(events: EventWriter, run: Place, payload: TrainPayload, world: World) -> None:
+    """Say that this worker begins; refuse to begin twice.
+
+    Sessions that are not ours let Spark repeat a stage whose task was lost: from the beginning, without a word. What goes
+    on after a loss, and from where, the driver decides.
+    """
+    if payload.attempt:
+        if any(
+            event["event"] == "attempt" and event["attempt"] == payload.attempt for event in events_of(run, world.rank)
+        ):
+            raise WorkerFailed(
+                "a worker was lost, and Spark began the stage again by itself.\n"
+                "Set spark.stage.maxConsecutiveAttempts=1 to be told sooner."
+            )
+        events.write("attempt", attempt=payload.attempt, host=world.host, pid=os.getpid())
+
+
+def _seed(seed: int, rank: int, step: int) -> None:
+    """Random numbers of a worker; dropout must differ between workers, and from a checkpoint on between their numbers."""
+    number = seed * 1_000_003 + rank + 7_919 * step
+    torch.manual_seed(number)
+    random.seed(number)
+    np.random.seed(number % 2**32)
+
+
+def _normalizer(job: TrainJob, dataset: Dataset, world: World) -> Normalizer:
+    scaling = normalization_for(job.normalize, dataset.manifest.statistics)
+    return Normalizer.of(scaling.mean, scaling.std, scaling.scale, len(job.input_shape), world.torch_device)
+
+
+def _validator(job: TrainJob, dataset: Dataset, world: World, normalize: Normalizer) -> Validator | None:
+    if job.validation_split is None or job.evaluate_every.is_never:
+        return None
+    return Validator(
+        dataset, job.validation_split, world, normalize, batch_size=max(256, job.batch_size),
+        budget_bytes=_budget(job, world), scratch=job.scratch,
+    )  # fmt: skip
+
+
+def _best_of(stopping: Stopping) -> dict[str, Any] | None:
+    if stopping.best is None:
+        return None
+    score = stopping.score.key
+    return {
+        "epoch": stopping.best.epoch, "step": stopping.best.step, "score": stopping.best.scores[score], "name": score,
+    }  # fmt: skip
 
 
 def _loss(job: TrainJob, outputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -136,10 +221,15 @@ def _open_dataset(job: TrainJob) -> Dataset:
 
 def _load(job: TrainJob, dataset: Dataset, order: Order, world: World) -> Rows:
     slices = [part for lane in order.lanes_of(world.rank, world.world_size) for part in order.slices[lane]]
-    budget = available_memory_bytes() // 4 // world.local_world_size if job.memory_bytes is None else job.memory_bytes
     return load_rows(
-        dataset, job.split, slices, budget_bytes=budget, threads=torch.get_num_threads(), scratch=job.scratch
-    )
+        dataset, job.split, slices, budget_bytes=_budget(job, world), threads=torch.get_num_threads(),
+        scratch=job.scratch,
+    )  # fmt: skip
+
+
+def _budget(job: TrainJob, world: World) -> int:
+    """Bytes of memory for rows."""
+    return available_memory_bytes() // 4 // world.local_world_size if job.memory_bytes is None else job.memory_bytes
 
 
 def _prefetch(job: TrainJob, rows: Rows, world: World) -> int:
@@ -148,9 +238,11 @@ def _prefetch(job: TrainJob, rows: Rows, world: World) -> int:
     return 2 if world.device.startswith("cuda") or not rows.in_memory else 0
 
 
-def _save(payload: TrainPayload, dataset: Dataset, model: nn.Module, progress: Progress) -> None:
+def _description(
+    payload: TrainPayload, dataset: Dataset, model: nn.Module, epochs: int, steps: int
+) -> ModelDescription:
     job = payload.job
-    description = ModelDescription(
+    return ModelDescription(
         model=payload.model.spec,
         importable=payload.model.has_name,
         feature=dataset.feature,
@@ -161,12 +253,21 @@ def _save(payload: TrainPayload, dataset: Dataset, model: nn.Module, progress: P
             "dataset": job.dataset,
             "fingerprint": job.fingerprint,
             "run": payload.run,
-            "epochs": job.epochs,
-            "steps": progress.step,
+            "epochs": epochs,
+            "steps": steps,
         },
         versions={"firesteel": __version__, "torch": torch.__version__, "python": platform.python_version()},
     )
-    save_model(RunDirectory(Place.of(payload.run)).model_folder, model, description)
+
+
+def _save(payload: TrainPayload, model: nn.Module, description: ModelDescription) -> None:
+    """The model that the run gives: the best one on storage, if that is asked for and there is one, else the last."""
+    run = RunDirectory(Place.of(payload.run))
+    best = best_of_run(run.place) if payload.job.final_model == "best" else None
+    if best is not None:
+        copy_model(best[0], run.model_folder)
+    else:
+        save_model(run.model_folder, model, description)
 
 
 class _Start(Callback):

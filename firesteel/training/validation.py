@@ -1,0 +1,87 @@
+"""Evaluation of the model while it trains, on all workers together."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import torch
+import torch.distributed as dist
+from torch import nn
+
+from firesteel.data.cache import Rows, load_rows
+from firesteel.data.loader import Normalizer
+from firesteel.data.manifest import Dataset
+from firesteel.data.order import lane_slices
+from firesteel.evaluation.counts import ClassificationCounts, Evaluation, metrics_of
+from firesteel.evaluation.worker import count_batch
+from firesteel.process import POSITION
+from firesteel.world import World
+
+
+class Validator:
+    """Evaluates a model on a split; every worker takes an equal share of the rows and keeps it for the next time.
+
+    Args:
+        dataset: prepared.
+        split: that is evaluated.
+        world: who this worker is.
+        normalize: as in training.
+        batch_size: rows a forward pass.
+        budget_bytes: of memory for the rows; more are mapped from a scratch file.
+        scratch: folder for that file.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        split: str,
+        world: World,
+        normalize: Normalizer,
+        *,
+        batch_size: int,
+        budget_bytes: int,
+        scratch: str | None = None,
+    ):
+        self._world, self._normalize, self._batch_size = world, normalize, batch_size
+        self._labels = dataset.manifest.labels
+        mine = lane_slices([shard.rows for shard in dataset.split(split).shards], world.world_size)[world.rank]
+        self._rows: Rows = load_rows(
+            dataset, split, mine, budget_bytes=budget_bytes, threads=torch.get_num_threads(), scratch=scratch
+        )
+
+    def evaluate(self, model: nn.Module) -> Evaluation:
+        """Metrics over the rows of all workers: the same on each. The model is in evaluation mode meanwhile."""
+        with _evaluating(model):
+            counts = self._count(model)
+        cells = torch.from_numpy(counts.confusion)
+        sums = torch.tensor([counts.top5, counts.loss_sum], dtype=torch.float64)
+        if self._world.world_size > 1:
+            dist.all_reduce(cells)
+            dist.all_reduce(sums)
+        total = ClassificationCounts(cells.numpy(), int(sums[0]), float(sums[1]))
+        return metrics_of(total, self._labels)
+
+    def _count(self, model: nn.Module) -> ClassificationCounts:
+        device = self._world.torch_device
+        features, labels = torch.from_numpy(self._rows.features), torch.from_numpy(self._rows.labels)
+        same = torch.arange(len(self._labels), device=device)
+        counts = ClassificationCounts.zero(len(self._labels))
+        for start in range(0, len(labels), self._batch_size):
+            stop = start + self._batch_size
+            batch = self._normalize(features[start:stop].to(device))
+            counts += count_batch(model, batch, labels[start:stop].to(device), same)
+            POSITION.moves += 1
+        return counts
+
+
+@contextlib.contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    """Every module in evaluation mode, and afterwards as it was: a user may keep some there for good."""
+    training = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, was in training.items():
+            module.training = was
