@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -110,6 +110,7 @@ def prepare(
 
 @app.command(cls=SettingsCommand)
 def train(
+    ctx: typer.Context,
     dataset: Annotated[str, typer.Argument(help="A prepared dataset.")],
     run: Annotated[str, typer.Argument(help="Folder for the run.")],
     model: Annotated[
@@ -118,7 +119,11 @@ def train(
     epochs: Annotated[int, typer.Option(help="Passes over the training split.")] = 10,
     batch_size: Annotated[int, typer.Option(help="Rows a worker and step.")] = 32,
     workers: Annotated[
-        int | None, typer.Option(help="Copies of the model. Default: slots of a local[N] master, else 1.")
+        str | None,
+        typer.Option(
+            metavar="N",
+            help="Copies of the model, or 2..8: as many as there are. Default: slots of a local[N] master, else 1.",
+        ),
     ] = None,
     learning_rate: Annotated[
         float | None, typer.Option(help="Of the optimizer. Default: 0.001, or what a map schedule begins with.")
@@ -153,7 +158,49 @@ def train(
     ] = "default",
     precision: Annotated[str, typer.Option(help="Of the forward pass: fp32, bf16 or fp16 (GPU).")] = "fp32",
     sync: Annotated[
-        str | None, typer.Option(help="none, allreduce or average:every=5,optimizer_state=yes. Default: allreduce.")
+        str | None,
+        typer.Option(
+            help="allreduce, average:every=5, threshold, diloco, async or none, with options. Default: allreduce."
+        ),
+    ] = None,
+    evaluate_every: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WHEN",
+            help="'1 epoch', '500 steps', '10 minutes', 'never'. Default: 1 epoch, if there is a split named validation.",
+        ),
+    ] = None,
+    validation_split: Annotated[
+        str | None, typer.Option(metavar="SPLIT", help="That is evaluated then. Default: validation, else test.")
+    ] = None,
+    score: Annotated[
+        str, typer.Option(help="Says which model is the best: accuracy, loss, top5, precision, recall, f1.")
+    ] = "accuracy",
+    stop: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="CONDITION",
+            help="patience:evaluations=5, score:reach=0.99, time:minutes=30, bounds:above=10. May be repeated.",
+        ),
+    ] = None,
+    final_model: Annotated[
+        str | None, typer.Option(metavar="WHICH", help="best or last. Default: best, if something is evaluated.")
+    ] = None,
+    checkpoint_every: Annotated[
+        str, typer.Option(metavar="WHEN", help="'1 epoch', '500 steps', '10 minutes'; 'never' keeps none at all.")
+    ] = "10 minutes",
+    keep_checkpoints: Annotated[int, typer.Option(metavar="N", help="The newest N stay.")] = 2,
+    keep_checkpoint_every: Annotated[
+        int | None, typer.Option(metavar="N", help="Of all others each N-th stays. Default: none.")
+    ] = None,
+    max_restarts: Annotated[
+        int, typer.Option(metavar="N", help="How often the run goes on after losing a worker.")
+    ] = 3,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with RUN from its newest checkpoint; its options hold.")
+    ] = False,
+    init_from: Annotated[
+        str | None, typer.Option(metavar="RUN[@STEP]", help="Begin with the weights of another run.")
     ] = None,
     normalize: Annotated[str, typer.Option(help="standardize, scale or none.")] = "standardize",
     device: Device = "auto",
@@ -187,48 +234,24 @@ def train(
         from firesteel.monitoring.progress import watching_run
 
         watching = watching_run(console)
-        result = api.train(
-            dataset,
-            run,
-            model=model,
-            workers=workers,
-            sync=sync,
-            overwrite=overwrite,
-            engine=engine,  # type: ignore[arg-type]
-            master=master,
-            watch=watching if as_json else announcing_training(watching),
-            debug=debug,
-            epochs=epochs,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            optimizer=optimizer,
-            schedule=schedule,
-            warmup=warmup,
-            lr_scaling=lr_scaling,
-            bias_learning_rate=bias_learning_rate,
-            layer_learning_rates=layer_learning_rate or [],
-            l1=l1,
-            l2=l2,
-            weight_decay=weight_decay,
-            regularize=regularize,
-            clip=clip,
-            init=init,
-            precision=precision,
-            normalize=normalize,
-            device=device,
-            threads=threads,
-            seed=seed,
-            lanes=lanes,
-            prefetch=prefetch,
-            memory_bytes=None if memory_mb is None else memory_mb << 20,
-            scratch=scratch,
-            log_every=log_every,
-            timeout_s=timeout,
-        )
+        watch = watching if as_json else announcing_training(watching)
+        result = api.train(dataset, run, watch=watch, debug=debug, **_given_options(ctx))
         if as_json:
             print_json(result.to_json())
         else:
-            show_trained(result, dataset, model)
+            show_trained(result, dataset)
+
+
+def _given_options(ctx: typer.Context) -> dict[str, Any]:
+    """Options that the user gave, by their names in Python: what is not given the job decides, or the resumed run has."""
+    renamed = {"timeout": "timeout_s", "layer_learning_rate": "layer_learning_rates", "memory_mb": "memory_bytes"}
+    ours = ("dataset", "run", "settings", "as_json", "debug")
+    given = {}
+    for name, value in ctx.params.items():
+        source = ctx.get_parameter_source(name)
+        if name not in ours and value is not None and source is not None and source.name != "DEFAULT":
+            given[renamed.get(name, name)] = value << 20 if name == "memory_mb" else value
+    return given
 
 
 def _stopped_training(run: str) -> str:

@@ -13,7 +13,6 @@ from firesteel.errors import FormatError, StorageError
 from firesteel.models.registry import is_trusted_factory
 from firesteel.monitoring.events import read_events
 from firesteel.monitoring.state import RunState
-from firesteel.specs import parse_spec
 from firesteel.storage import Place
 
 if TYPE_CHECKING:
@@ -85,14 +84,18 @@ def announcing_training(watching: Watch) -> Watch:
 
         job = RunDirectory(run).job()
         order = job.order(Dataset.open(Place.of(job.dataset)))
-        launch = next(event for event in read_events(run) if event["event"] == "launch")
+        events = read_events(run)
+        launch = [event for event in events if event["event"] == "launch"][-1]
         where = f"Spark ({launch['master'] or 'as configured'})" if launch["engine"] == "spark" else "this machine"
         note(
-            f"Training {job.model} on {order.rows:,} rows: {job.workers} worker{'s' * (job.workers > 1)} on {where},"
+            f"Training {job.model} on {order.rows:,} rows: {launch['workers']} worker{'s' * (launch['workers'] > 1)} on {where},"
             f" global batch {job.global_batch_size}, {order.steps_per_epoch:,} steps an epoch,"
             f" {job.epochs} epoch{'s' * (job.epochs > 1)}."
         )
         note(f"  {learning_rate_line(job)}")
+        for event in events:
+            if event["event"] == "warning" and event["time"] >= launch["time"]:
+                note(f"  {event['message']}")
         return watching(run)
 
     return watch
@@ -100,36 +103,49 @@ def announcing_training(watching: Watch) -> Watch:
 
 def stopped_training(run: str) -> str:
     """What a run that was stopped has left, and what to do with it."""
+    from firesteel.training.checkpoint import find_checkpoint
     from firesteel.training.run import JOB_NAME, REPLACED_FOLDER
 
     place = Place.of(run)
     if not (place / JOB_NAME).exists():
         return "Stopped before the first step. Nothing was written."
-    kept = " the run that it was to replace is kept in it;" if (place / REPLACED_FOLDER).exists() else ""
-    return f"Stopped. {run} holds the log of the run and no model;{kept} --overwrite starts it anew."
+    kept = " The run that it was to replace is kept in it." if (place / REPLACED_FOLDER).exists() else ""
+    checkpoint = find_checkpoint(place)
+    if checkpoint is None:
+        return f"Stopped. {run} holds the log of the run and no checkpoint.{kept} --overwrite starts it anew."
+    return f"Stopped. {run} has a checkpoint of step {checkpoint.info.step:,}: the same command with --resume goes on.{kept}"
 
 
-def show_trained(result: TrainResult, dataset: str, model: str) -> None:
+def show_trained(result: TrainResult, dataset: str) -> None:
     """The run in a few lines, and what to do next.
 
     Args:
         result: of the training.
         dataset: as the user called it.
-        model: likewise.
     """
+    from firesteel.training.run import RunDirectory
+
     say(
-        f"Trained {result.epochs} epoch{'s' * (result.epochs > 1)}, {result.steps:,} steps in {result.seconds:.1f} s:"
+        f"Trained {result.epochs} epoch{'s' * (result.epochs != 1)}, {result.steps:,} steps in {result.seconds:.1f} s:"
         f" {result.rows_per_second:,.0f} rows/s, {result.parameters:,} parameters."
     )
-    say(
-        f"  training loss {_loss(result.score)} in the last epoch;"
-        f" lowest {_loss(result.best['score'])} in epoch {result.best['epoch']}"
-    )
+    if result.stop is not None:
+        say(f"  stopped       {result.stop}")
+    if result.restarts:
+        say(f"  restarts      {result.restarts}: a worker was lost; all rows count once")
+    best = result.best
+    if "name" in best:
+        say(f"  training loss {_loss(result.score)} in the last epoch")
+        say(f"  best {best['name']} {best['score']:.4f} in epoch {best['epoch']} (step {best['step']:,})")
+    else:
+        say(
+            f"  training loss {_loss(result.score)} in the last epoch; lowest {_loss(best['score'])} in epoch {best['epoch']}"
+        )
     say(f"  run           {result.run}")
     if not math.isfinite(result.score):
         note("The training has diverged: the loss is no number, and neither are the weights. Lower --learning-rate.")
         return
-    name = parse_spec(model).name
+    name = RunDirectory(Place.of(result.run)).job().model.name
     confirmed = "" if is_trusted_factory(name) else f" --model {name}"
     note(f"Next: firesteel evaluate {result.run} {dataset}{confirmed}")
     if confirmed:

@@ -159,6 +159,7 @@ class RunState:
     def _on_start(self, event: dict[str, Any]) -> None:
         worker = self._worker(event)
         worker.host, worker.device, worker.status = event["host"], event["device"], "training"
+        worker.step, worker.epoch = event.get("step", 0), event.get("epoch", 0)
         self.status = "training"
         self.announced = event
         self.epochs, self.steps_per_epoch, self.workers = event["epochs"], event["steps_per_epoch"], event["workers"]

@@ -31,6 +31,7 @@ class Attempts:
         events: of the launcher.
         workers: how many; a number that has been lowered once stays.
         named: makes a failure name what the event log knows of the lost worker.
+        stopping: whether the run was asked to stop: then it is not begun again.
     """
 
     def __init__(
@@ -41,8 +42,10 @@ class Attempts:
         *,
         workers: int,
         named: Callable[[WorkerFailed], WorkerFailed],
+        stopping: Callable[[], bool],
     ):
         self._launcher, self._payload, self._events, self._named = launcher, payload, events, named
+        self._stopping = stopping
         self._workers, self._run = workers, Place.of(payload.run)
         self.restarts = 0
         self._last: WorkerFailed | None = None
@@ -59,6 +62,8 @@ class Attempts:
                 return self._attempt()
             except WorkerFailed as error:
                 failure = self._named(error)
+                if self._stopping():
+                    raise failure from error
                 self._refuse_or_restart(failure)
             except ResourceError:
                 least = self._payload.job.min_workers or self._workers

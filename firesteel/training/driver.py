@@ -229,12 +229,17 @@ def run_training(training: Training, directory: RunDirectory, runtime: Runtime, 
                 stack.enter_context(watch(place))
             with _failure_written(events):
                 launcher = stack.enter_context(runtime.launcher(training.workers, _question(job, training.model)))
+                interruption = Interruption(_stop_request(directory, events))
                 attempts = Attempts(
                     launcher, _payload(training, place), events, workers=training.workers,
-                    named=partial(_naming_the_lost, place),
+                    named=partial(_naming_the_lost, place), stopping=lambda: interruption.number is not None,
                 )  # fmt: skip
-                with Interruption(_stop_request(directory, events)) as interruption:
-                    results = attempts.results()
+                try:
+                    with interruption:
+                        results = attempts.results()
+                except Exception:
+                    interruption.deliver()  # a signal that went to all processes has ended the cluster as well
+                    raise
                 if results[0]["stop"] == STOP_REQUESTED:
                     interruption.deliver()
                     raise KeyboardInterrupt  # requested from elsewhere

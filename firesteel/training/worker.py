@@ -303,4 +303,6 @@ class _Start(Callback):
         }
 
     def on_train_begin(self, progress: Progress) -> None:
-        self._events.write("start", bytes_per_step=self._sync.bytes_per_step, **self._fields)
+        self._events.write(
+            "start", bytes_per_step=self._sync.bytes_per_step, step=progress.step, epoch=progress.epoch, **self._fields
+        )
