@@ -110,9 +110,10 @@ def _settings(master: str, debug: bool) -> dict[str, str]:
         "spark.sql.execution.arrow.maxRecordsPerBatch": "1024",
         # A worker that is lost in the middle ends the run: its stage must not start again from the beginning by itself.
         "spark.stage.maxConsecutiveAttempts": "1",
-        # Spark asks for the free slots again and again, 10 minutes by default, before it says that they are too few.
-        "spark.scheduler.barrier.maxConcurrentTasksCheck.maxFailures": "8",
-        "spark.scheduler.barrier.maxConcurrentTasksCheck.interval": "5s",
+        # Spark asks for the free slots again and again, 10 minutes by default, before it says that they are too few. An
+        # executor that was lost takes some seconds to come back: the run goes on as soon as it is there.
+        "spark.scheduler.barrier.maxConcurrentTasksCheck.maxFailures": "40",
+        "spark.scheduler.barrier.maxConcurrentTasksCheck.interval": "1s",
     }
     if not master.startswith("local"):
         return settings if debug else settings | {"spark.driver.extraJavaOptions": _LOG_OPTION}
