@@ -14,7 +14,7 @@ from torch import nn
 from firesteel.errors import ConfigError
 from firesteel.training.parameters import kinds_of, parameter_groups, regularized
 from firesteel.training.schedules import Timing
-from firesteel.training.settings import UpdateSettings, check_settings, learning_rate_line
+from firesteel.training.settings import UpdateSettings
 from firesteel.training.update import Update, build_optimizer, make_update
 from firesteel.world import World, using_threads
 
@@ -284,55 +284,3 @@ def test_a_state_without_a_part_starts_it_anew(model: nn.Module) -> None:
     plain.load_state(plateau.state())
     run(model, plateau)
     assert plateau.learning_rate == 0.001
-
-
-# -- settings -------------------------------------------------------------------------------------------------------
-
-
-def test_settings_survive_json_and_read_what_people_write() -> None:
-    settings = UpdateSettings(
-        schedule={0: 0.03, 1000: 0.005}, layer_learning_rates=["features.*=0.1", "head=0"], warmup=500, clip="norm:max=1",
-        init="he:bias=0.1", learning_rate=None,
-    )  # fmt: skip
-    assert settings.learning_rate == 0.03
-    assert settings.layer_learning_rates == {"features.*": 0.1, "head": 0.0}
-    assert settings.warmup == "500"
-    assert UpdateSettings.model_validate(json.loads(settings.model_dump_json())) == settings
-    assert UpdateSettings(learning_rate=None).learning_rate == 0.001
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"optimizer": "adma"}, "no optimizer 'adma'"),
-        ({"schedule": "cosin"}, "no schedule 'cosin'"),
-        ({"warmup": "20"}, "warmup 20 takes 20 steps, and the run has 20"),
-        ({"warmup": "soon"}, "warmup must be a number of steps or epochs"),
-        ({"clip": "norm"}, "needs max"),
-        ({"init": "normal"}, "needs|must be a number"),
-        ({"precision": "fp16"}, "fp16 needs a GPU, got device cpu"),
-        ({"layer_learning_rates": {"a": -1}}, "'a' needs a factor of 0 .frozen. or more, got -1"),
-        ({"schedule": "map:0=0.03", "learning_rate": 0.01}, "0.03 at the start; learning_rate 0.01"),
-        ({"weight_decay": 0.1, "optimizer": "adamw:weight_decay=0.2"}, "weight_decay is given twice"),
-    ],
-)
-def test_settings_that_do_not_go_together_are_refused(settings: dict[str, Any], message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
-        check_settings(UpdateSettings(**settings), TIMING, "cpu")
-
-
-@pytest.mark.parametrize(
-    ("settings", "line"),
-    [
-        ({}, "learning rate 0.001"),
-        ({"workers": 4, "lr_scaling": "linear"}, "learning rate 0.004: 0.001 x 4 workers (linear)"),
-        ({"workers": 4, "lr_scaling": "sqrt"}, "learning rate 0.002: 0.001 x sqrt(4 workers) (sqrt)"),
-        (
-            {"workers": 2, "lr_scaling": "linear", "warmup": 500, "schedule": "cosine"},
-            "learning rate 0.002: 0.001 x 2 workers (linear), warm-up from 0.001 in 500 steps, schedule cosine",
-        ),
-        ({"warmup": "2epochs"}, "learning rate 0.001, warm-up in 2epochs"),
-    ],
-)
-def test_how_the_learning_rate_comes_about_is_said(settings: dict[str, Any], line: str) -> None:
-    assert learning_rate_line(UpdateSettings(**settings)) == line
