@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -177,7 +178,9 @@ def learning_rate_line(settings: UpdateSettings) -> str:
         line += f": {settings.learning_rate:.6g} x {times} ({settings.lr_scaling})"
     if settings.warmup.strip("0"):
         start = f" from {settings.learning_rate:.6g}" if settings.worker_factor != 1 else ""
-        line += f", warm-up{start} in {settings.warmup}" + " steps" * settings.warmup.isdecimal()
+        number, unit = re.match(r"([\d.]*)\s*(.*)", settings.warmup).groups()  # type: ignore[union-attr]
+        unit = (unit or "step").rstrip("s") + "s" * (number != "1")
+        line += f", warm-up{start} in {number} {unit}"
     if settings.schedule.name != "constant":
         line += f", schedule {settings.schedule}"
     return line

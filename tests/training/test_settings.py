@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -64,7 +65,8 @@ def test_settings_that_do_not_go_together_are_refused(settings: dict[str, Any], 
             {"workers": 2, "lr_scaling": "linear", "warmup": 500, "schedule": "cosine"},
             "learning rate 0.002: 0.001 x 2 workers (linear), warm-up from 0.001 in 500 steps, schedule cosine",
         ),
-        ({"warmup": "2epochs"}, "learning rate 0.001, warm-up in 2epochs"),
+        ({"warmup": "2epochs"}, "learning rate 0.001, warm-up in 2 epochs"),
+        ({"warmup": "1epochs"}, "learning rate 0.001, warm-up in 1 epoch"),
     ],
 )
 def test_how_the_learning_rate_comes_about_is_said(settings: dict[str, Any], line: str) -> None:
@@ -193,3 +195,24 @@ check_settings(UpdateSettings(schedule="cosine", clip="norm:max=1", init="he", p
 assert "torch" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    ("section", "option", "rows"),
+    [
+        ("Change the learning rate during the run", "schedule", 11),
+        ("Clip or renormalise gradients", "clip", 6),
+        ("Choose initial weights", "init", 11),
+        ("Compute in 16 bits", "precision", 3),
+    ],
+)
+def test_what_the_documentation_lists_is_accepted(section: str, option: str, rows: int) -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "training-settings.md").read_text()
+    text = page.split(f"## {section}\n")[1].split("\n## ")[0]
+    first_cells = [
+        line.split("|")[1] for line in text.splitlines() if line.startswith("| `") and not line.startswith("| `--")
+    ]
+    specs = [spec for cell in first_cells for spec in re.findall(r"`([^`]+)`", cell)]
+    assert len(specs) == rows
+    for spec in specs:
+        check_settings(UpdateSettings.model_validate({option: spec}), TIMING, "auto")
