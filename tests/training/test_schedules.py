@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import math
+import multiprocessing
 import warnings
 from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+import torch.distributed as dist
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
@@ -17,6 +21,7 @@ from torch.optim import lr_scheduler
 
 from firesteel.errors import ConfigError
 from firesteel.specs import Spec, parse_spec
+from firesteel.training.callbacks import Progress, ScoreForSchedule
 from firesteel.training.schedules import SCHEDULES, Timing, WarmUp, make_schedule, read_schedule, warm_up_steps
 
 TIMING = Timing(steps_per_epoch=7, epochs=9)
@@ -206,6 +211,27 @@ def test_a_plateau_knows_which_way_is_better_and_that_nan_is_not() -> None:
     assert loss.factor(0) == pytest.approx(1e-3)
     accuracy.add_score(math.nan)
     assert accuracy.factor(0) == pytest.approx(0.1)
+
+
+def _score_of_both(rank: int, folder: str) -> None:
+    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
+    log = SimpleNamespace(epoch_sums=[(9.0, 9), (8.0, 3)] if rank == 0 else [(9.0, 9), (2.0, 2)])
+    plateau = schedule("plateau")
+    ScoreForSchedule(plateau, log).on_epoch_end(Progress())  # type: ignore[arg-type]
+    Path(folder, f"{rank}.json").write_text(json.dumps(plateau.state()))
+    dist.destroy_process_group()
+
+
+def test_the_score_is_the_mean_over_the_rows_of_all_workers(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    workers = [context.Process(target=_score_of_both, args=(rank, str(tmp_path))) for rank in range(2)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(120)
+        assert worker.exitcode == 0
+    for rank in range(2):
+        assert json.loads((tmp_path / f"{rank}.json").read_text())["best"] == 2.0  # (8 + 2) / (3 + 2)
 
 
 def test_every_schedule_begins_with_the_learning_rate_of_the_job_but_those_that_say_otherwise() -> None:
