@@ -23,7 +23,7 @@ class Progress:
         epoch: being trained, from 0; at the end of an epoch that of the next step.
         step: optimizer steps since the start of the run.
         step_in_epoch: of them in this epoch.
-        learning_rate: of the last step, in the optimizer's first group of parameters.
+        learning_rate: of the last step, for parameters that have no rate of their own.
         data_s, compute_s, sync_s: seconds since the start of the run that went to waiting for batches, to forward, backward
             and optimizer (which includes gradients reduced while they are computed), and to exchanges after the step.
         stop: set to a reason it ends the loop.

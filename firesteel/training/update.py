@@ -35,6 +35,7 @@ class Update:
 
     Args:
         optimizer: whose groups hold their learning rates at a factor of 1.
+        learning_rate: that of the job, at a factor of 1, for reports; None is that of the first group.
         schedule: the factor by step.
         clip: changes the gradients in place; None for no clipping.
         regularization: adds penalties, decays weights; None for none.
@@ -49,6 +50,7 @@ class Update:
         self,
         optimizer: Optimizer,
         *,
+        learning_rate: float | None = None,
         schedule: Schedule | None = None,
         clip: Callable[[], None] | None = None,
         regularization: Regularization | None = None,
@@ -57,6 +59,7 @@ class Update:
         self.optimizer = optimizer
         self.schedule = schedule or Constant()
         self._rates = [float(group["lr"]) for group in optimizer.param_groups]
+        self._base_rate = self._rates[0] if learning_rate is None else learning_rate
         self._clip, self._regularization = clip, regularization
         self._precision = precision
         self._factor = 1.0
@@ -90,8 +93,8 @@ class Update:
 
     @property
     def learning_rate(self) -> float:
-        """Of the last step, in the first group of parameters; before the first step that of the job."""
-        return self._rates[0] * self._factor
+        """Of the last step, for parameters that have no rate of their own; before the first step that of the job."""
+        return self._base_rate * self._factor
 
     @property
     def loss_scale(self) -> float | None:
@@ -160,6 +163,7 @@ def make_update(
     trainable = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     return Update(
         optimizer,
+        learning_rate=settings.learning_rate * settings.worker_factor,
         schedule=schedule,
         clip=make_clip(settings.clip, trainable),
         regularization=regularization,
