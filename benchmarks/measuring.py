@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib.metadata
 import os
+import platform
 import statistics
 import subprocess
 import sys
@@ -67,6 +70,16 @@ def spread(values: Sequence[float], digits: int = 0) -> str:
     """``median (lowest to highest)``."""
     low, middle, high = (f"{value:,.{digits}f}" for value in (min(values), statistics.median(values), max(values)))
     return f"{middle} ({low} to {high})"
+
+
+def machine() -> str:
+    """Cores, processor and versions: what a table needs beside it."""
+    processor = platform.processor() or platform.machine()
+    with contextlib.suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        processor = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), processor)
+    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("torch", "numpy"))
+    return f"{len(os.sched_getaffinity(0))} cores of {processor}; Python {platform.python_version()}, {versions}"
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -16,13 +16,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import tempfile
 from pathlib import Path
 from typing import Any
 
 from accuracy import source_of
-from measuring import FIRESTEEL, in_turns, note, print_table, ratio, run_command, spread
+from measuring import FIRESTEEL, in_turns, machine, note, print_table, ratio, run_command, spread
 
 STRATEGIES = {
     "allreduce": "gradients, fp32, each step",
@@ -80,9 +79,7 @@ def main() -> None:
         source = source_of(options.cifar10, work, "cifar10")
         prepared = run_command([*FIRESTEEL, "prepare", source, "dataset", "--engine", "local", "--json"], work)
         rows = json.loads(prepared.output)["splits"]
-        print(
-            f"{rows['train']:,} + {rows['test']:,} rows, {options.epochs} epochs; Python {platform.python_version()}\n"
-        )
+        print(f"{rows['train']:,} + {rows['test']:,} rows, {options.epochs} epochs; {machine()}\n")
         table, whole = [], 0.0
         for sync in chosen:
             sent, cells = measure(work, sync, options)

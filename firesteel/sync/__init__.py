@@ -99,7 +99,7 @@ def check_sync(sync: str | Spec, workers: int) -> Spec:
         )
     check_values(spec.name, spec.options, {**STRATEGIES[spec.name].options, "accumulate": _ACCUMULATE})
     if spec.name == "threshold":
-        low, high = spec.options.get("min_density", 1e-4), spec.options.get("max_density", 1e-2)
+        low, high = spec.options.get("min_density", 1e-4), spec.options.get("max_density", 2e-2)
         if low > high:
             raise ConfigError(f"threshold:min_density must be at most max_density, got {low:g} and {high:g}.")
     if spec.name == "none" and workers > 1:

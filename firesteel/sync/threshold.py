@@ -11,14 +11,10 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from firesteel.data.loader import Batch
-from firesteel.errors import ConfigError
 from firesteel.sync.base import SyncStrategy
-from firesteel.sync.encoding import BITMAP, Message, add_decoded, encode
+from firesteel.sync.encoding import Message, add_decoded, bitmap_bytes, encode
 from firesteel.sync.flat import FlatBuffers, FlatVector, broadcast_model
 from firesteel.world import World
-
-_BITMAP_DENSITY = 1 / 16
-"""What a bitmap counts as, as in Deeplearning4j: it has the bytes of that many indices."""
 
 
 class Threshold(SyncStrategy):
@@ -31,7 +27,7 @@ class Threshold(SyncStrategy):
         residual -= sent                                     waits for the next step: nothing is lost
         parameters = before + mean over workers of sent      the same bits on every rank
 
-    Optimizer state stays local. Where batches differ by a row, an update is weighted by its rows. Messages are 4 bytes
+    Optimizer state stays local. Where batches differ by a row, an update is weighted by its rows. Messages are 2 bytes
     for each element sent, or 2 bits for each element where that is less, see :mod:`firesteel.sync.encoding`. Buffers
     (batch-norm statistics) stay local within an epoch and are averaged, weighted by rows, at its end; so is the threshold.
 
@@ -39,8 +35,10 @@ class Threshold(SyncStrategy):
         algorithm: how the threshold changes. ``adaptive`` divides it by ``decay`` where more than ``max_density`` of all
             elements were sent at the last step and multiplies it where fewer than ``min_density`` were; ``target``
             does so above and below ``density``; ``fixed`` leaves it.
-        threshold: the first one, in the unit of an update; None is 0.0001, for ``fixed`` 0.001. Higher sends less, later.
-        min_density, max_density: shares of the elements sent, of ``adaptive`` (Deeplearning4j: minimum and maximum sparsity).
+        threshold: the first one, in the unit of an update. Adam's first updates are as large as the learning rate: take
+            that. Higher sends less, later. A tenth of it (Deeplearning4j: 0.0001, for a learning rate of 0.001) costs
+            the first hundred steps, in which parameters move by one threshold at most.
+        min_density, max_density: shares of the elements sent, of ``adaptive`` (Deeplearning4j: sparsity).
         density: share of the elements sent, of ``target`` (Deeplearning4j: sparsity target).
         decay: of the threshold a step; the default halves or doubles it in 20 steps.
         updates: ``mean`` over workers, or ``sum`` (Deeplearning4j): then the learning rate grows with the workers.
@@ -49,23 +47,24 @@ class Threshold(SyncStrategy):
 
     Source: Strom, "Scalable Distributed DNN Training Using Commodity GPU Cloud Computing", Interspeech 2015, as in
     Deeplearning4j's SharedTrainingMaster, from which the defaults are. Differs from it: workers exchange at each step
-    and apply the same sum, so that replicas stay equal; the mean of the updates by default; no residual is clipped
-    unless asked for; the smaller of the two encodings at each step, and bitmaps without half steps.
+    and apply the same sum, so that replicas stay equal; the mean of the updates by default; a first threshold of 0.001
+    and a maximum density of 0.02 (Deeplearning4j: 0.01, of twice the bytes each); no residual is clipped unless asked
+    for; gaps instead of indices, the smaller of the two encodings at each step, bitmaps without half steps.
     """
 
     def __init__(
         self,
         algorithm: str = "adaptive",
-        threshold: float | None = None,
+        threshold: float = 1e-3,
         min_density: float = 1e-4,
-        max_density: float = 1e-2,
+        max_density: float = 2e-2,
         density: float = 1e-3,
         decay: float = 0.5 ** (1 / 20),
         updates: str = "mean",
         clip: float | None = None,
         clip_every: int = 5,
     ):
-        self._threshold = threshold or (1e-3 if algorithm == "fixed" else 1e-4)
+        self._threshold = float(threshold)
         self._bounds = {
             "adaptive": (min_density, max_density),
             "target": (density, density),
@@ -80,8 +79,6 @@ class Threshold(SyncStrategy):
         self._world = world
         broadcast_model(model)
         trainable = [p.data for p in model.parameters() if p.requires_grad]
-        if sum(p.numel() for p in trainable) >= 2**31:
-            raise ConfigError("threshold sends 32-bit indices: a model may have 2147483647 parameters. Use allreduce.")
         self._before, self._after = FlatVector(trainable), FlatVector(trainable)
         self._residual = torch.zeros_like(self._before.values)
         buffers = [buffer.data for buffer in model.buffers() if buffer.is_floating_point() and buffer.numel()]
@@ -132,8 +129,8 @@ class Threshold(SyncStrategy):
     @property
     def bytes_per_step(self) -> float:
         """An expectation: of messages with the most elements that the threshold settles at; of bitmaps if it is fixed."""
-        density = min(self._bounds[1], _BITMAP_DENSITY)
-        return len(self._before.values) * density * 4 + 12
+        size = len(self._before.values)
+        return min(2 * size * self._bounds[1], bitmap_bytes(size)) + 12
 
     def _exchange(self) -> Tensor:
         """What all workers send at this step, together; leaves the rest in the residual."""
@@ -146,7 +143,7 @@ class Threshold(SyncStrategy):
             message = encode(self._residual.fill_(1.0), 1.0)
             threshold.fill_(math.nan)
         add_decoded(self._residual, message, -threshold.item())
-        self._density = _BITMAP_DENSITY if message.encoding == BITMAP else message.count / len(self._residual)
+        self._density = message.count / max(1, len(self._residual))
         total = torch.zeros_like(self._residual)
         for each, step in self._gather(message, threshold):
             add_decoded(total, each, step)

@@ -34,7 +34,7 @@ def test_both_encodings_hold_the_signs_of_what_reaches_the_threshold(numbers: li
     for message in (sparse, bitmap, encode(values, threshold)):
         assert torch.equal(decoded(message, len(values)), signs(values, threshold))
         assert message.count == len(hits)
-    assert len(sparse.data) == 4 * len(hits)
+    assert len(sparse.data) == 2 * len(hits)
     assert len(bitmap.data) == -(-len(values) // 4)
 
 
@@ -42,7 +42,7 @@ def test_both_encodings_hold_the_signs_of_what_reaches_the_threshold(numbers: li
 def test_the_smaller_encoding_is_taken(numbers: list[float], threshold: float) -> None:
     values = torch.tensor(numbers)
     message = encode(values, threshold)
-    assert len(message.data) <= min(4 * message.count, -(-len(values) // 4))
+    assert len(message.data) <= min(2 * message.count, -(-len(values) // 4))
 
 
 @given(VALUES, THRESHOLDS)
@@ -56,17 +56,30 @@ def test_what_is_sent_and_what_stays_is_what_was_there(numbers: list[float], thr
     assert set(sent.tolist()) <= {0.0, threshold, -threshold}
 
 
-@pytest.mark.parametrize(("sent", "encoding"), [(0, SPARSE), (3, SPARSE), (4, BITMAP), (64, BITMAP)])
-def test_a_sixteenth_of_the_elements_makes_it_a_bitmap(sent: int, encoding: int) -> None:
+@pytest.mark.parametrize(("sent", "encoding"), [(0, SPARSE), (7, SPARSE), (8, BITMAP), (64, BITMAP)])
+def test_an_eighth_of_the_elements_makes_it_a_bitmap(sent: int, encoding: int) -> None:
     values = torch.zeros(64)
     values[:sent] = -1.0
     assert encode(values, 0.5).encoding == encoding
 
 
 def test_bytes_on_the_wire() -> None:
-    """As the documentation says: index plus 1 with the sign; 2 bits, the first in the lowest."""
+    """As the documentation says: gaps with the sign; 2 bits, the first in the lowest."""
     values = torch.zeros(100)
     values[0], values[99] = 1.0, -1.0
-    assert encode(values, 1.0).data.view(torch.int32).tolist() == [1, -100]
+    assert encode(values, 1.0).data.view(torch.int16).tolist() == [1, -99]
     bitmap = encode(torch.tensor([1.0, -1.0, 0.0, 1.0, -1.0]), 1.0)
     assert bitmap.data.tolist() == [0b01_00_10_01, 0b00_00_00_10]
+
+
+@given(
+    st.sets(
+        st.sampled_from([near + far for near in (32766, 32767, 32768, 65533, 65534, 65535) for far in (0, 1, 98302)])
+    )
+)
+def test_gaps_longer_than_two_bytes_can_say_are_bridged(indices: set[int]) -> None:
+    values = torch.zeros(300_000)
+    values[sorted(indices)] = torch.tensor([(-1.0) ** index for index in sorted(indices)])
+    message = encode_sparse(values, values.nonzero().flatten())
+    assert torch.equal(decoded(message, len(values)), values)
+    assert message.data.view(torch.int16).count_nonzero() == len(indices)

@@ -177,7 +177,7 @@ def test_all_workers_end_with_every_batch_size(dataset: Path, tmp_path: Path) ->
         ("threshold:algorithm=fixed,decay=0.9", 2, "adaptive or algorithm=target only, and there is algorithm=fixed"),
         ("threshold:decay=1", 2, "above 0 and below 1, got 1"),
         ("threshold:max_density=2", 2, "above 0 and at most 1, got 2"),
-        ("threshold:min_density=0.1", 2, "min_density must be at most max_density, got 0.1 and 0.01"),
+        ("threshold:min_density=0.1", 2, "min_density must be at most max_density, got 0.1 and 0.02"),
         ("threshold:clip_every=5", 2, "has an effect with clip=... only"),
         ("threshold:updates=yes", 2, "must be mean or sum, got True"),
         ("threshold:clip=x", 2, "must be a number of thresholds above 0, got 'x'"),
