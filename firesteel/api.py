@@ -172,8 +172,8 @@ def train(
             (``mlp:hidden=[64,32]``), or a callable that returns a module. None is cnn, or what the resumed run has.
         workers: how many, or ``2..8`` for as many as there are, within these bounds; None is the slots of a local Spark
             master, else 1, or what the resumed run had.
-        sync: how workers are kept together (none, allreduce, average:every=5); None is none for one worker, else
-            allreduce.
+        sync: how workers are kept together: none, allreduce, average, threshold, diloco or async, with options behind
+            (average:every=5); None is none for one worker, else allreduce.
         overwrite: replace another run in that folder.
         resume: go on with the run in that folder from its newest checkpoint, with the same bits as if it had never
             stopped (same number of workers, on a CPU). Its options hold but for those that are given now.

@@ -74,6 +74,7 @@ class Averaging(SyncStrategy):
 
     @property
     def bytes_per_step(self) -> float:
+        """Before the first averaging without the optimizer's state, which only its first step makes."""
         sent = self._parameters.num_bytes if self._parameters else 0
         sent += self._state.num_bytes if self._state else 0
         return sent / self._every
