@@ -38,7 +38,8 @@ class SyncStrategy(ABC):
     Attributes:
         accumulate: parts that a batch goes through the model in, for batches that do not fit into memory as a whole; their
             gradients add up to those of the whole batch, and only those of the whole are exchanged.
-        bytes_sent: payload that this worker has given to collectives since :meth:`on_start`.
+        bytes_sent: payload that this worker has given to collectives and messages since :meth:`on_start`, and before the
+            checkpoint that it goes on from.
     """
 
     accumulate: int = 1

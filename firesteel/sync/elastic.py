@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import threading
+import time
 from datetime import timedelta
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.constants import default_pg_timeout
 from torch.optim import Optimizer
 
 from firesteel.data.loader import Batch
+from firesteel.errors import WorkerFailed
 from firesteel.sync.base import SyncStrategy
 from firesteel.sync.flat import FlatBuffers, FlatVector, broadcast_model, floating_state
 from firesteel.world import World
 
 _EXCHANGE, _DONE = 1, 2
 
-_COMMAND_TAG, _PARAMETERS_TAG, _DIFFERENCE_TAG = 7301, 7302, 7303
+_COMMAND_TAG, _PARAMETERS_TAG, _DIFFERENCE_TAG, _ALL_DONE_TAG = 7301, 7302, 7303, 7304
 """Of our messages: collectives have tags of their own kind, so that both can use one process group at a time."""
 
 _PATIENCE = timedelta(days=30)
-"""Of a thread that waits for a worker's next exchange. It need not be short: a worker that ends closes its connection,
-which ends the wait, and at the end of an epoch the collectives' own timeout holds."""
+"""Of one message. It need not be short: a worker that ends closes its connections, which ends every wait for it, and
+for one that hangs rank 0 has a clock. A wait of gloo's that times out closes all connections."""
 
 
 class ElasticAveraging(SyncStrategy):
@@ -36,8 +39,8 @@ class ElasticAveraging(SyncStrategy):
         centre     = centre + difference                    on rank 0, one worker at a time
 
     Rank 0 holds the centre and serves it by one thread for each other worker, through the process group's own
-    connections. At the end of each epoch all workers wait for each other, take the mean of their parameters and
-    buffers, weighted by rows, and the centre becomes that mean.
+    connections. At the end of each epoch all workers wait for each other, as long as the slower ones keep coming to the
+    centre, take the mean of their parameters and buffers, weighted by rows, and the centre becomes that mean.
 
     Why elastic averaging: what a worker sends is where it stands, not a gradient of parameters that have long moved
     on; being late makes an exchange less useful, never wrong, and no exchange can throw the centre further than
@@ -63,7 +66,8 @@ class ElasticAveraging(SyncStrategy):
         self._every, self._moving_rate = every, moving_rate
         self._steps = 0
         self._lock = threading.Lock()  # of centre and bytes_sent on rank 0
-        self._threads: list[threading.Thread] = []
+        self._threads: dict[int, threading.Thread] = {}  # by rank, on rank 0
+        self._heard: dict[int, float] = {}  # when, by rank
         self._failure: BaseException | None = None
 
     def on_start(self, model: nn.Module, optimizer: Optimizer, world: World) -> nn.Module:
@@ -87,13 +91,17 @@ class ElasticAveraging(SyncStrategy):
             self._exchange()
 
     def on_epoch_end(self) -> None:
-        self._serve()
+        """Raises WorkerFailed on rank 0 if a worker has not been heard of for the timeout of the process group."""
+        all_done = torch.zeros(1, dtype=torch.int64)
         if self._world.rank:
             _send(torch.tensor([_DONE]), _COMMAND_TAG)
-        for thread in self._threads:
-            thread.join()
-        self._threads = []
-        self._raise_failure()
+            # Not in the collective: its timeout is meant for workers that go in step.
+            _receive(all_done, 0, _ALL_DONE_TAG)
+        else:
+            self._serve()
+            self._wait_for_others()
+            for rank in range(1, self._world.world_size):
+                dist.send(all_done, rank, tag=_ALL_DONE_TAG)
         self._all.weighted_sum(self.weight)
         self._centre.copy_(self._parameters.read())
         self._steps = 0
@@ -154,18 +162,34 @@ class ElasticAveraging(SyncStrategy):
         """On rank 0: have a thread for each other worker until that worker is done with the epoch."""
         if self._world.rank or self._threads:
             return
-        self._threads = [
-            threading.Thread(target=self._serve_worker, args=(rank,), name=f"firesteel-centre-{rank}", daemon=True)
-            for rank in range(1, self._world.world_size)
-        ]
-        for thread in self._threads:
-            thread.start()
+        for rank in range(1, self._world.world_size):
+            self._heard[rank] = time.monotonic()
+            self._threads[rank] = threading.Thread(
+                target=self._serve_worker, args=(rank,), name=f"firesteel-centre-{rank}", daemon=True
+            )
+            self._threads[rank].start()
+
+    def _wait_for_others(self) -> None:
+        timeout_s = _group_timeout().total_seconds()
+        while missing := {rank: thread for rank, thread in self._threads.items() if thread.is_alive()}:
+            for rank in missing:
+                if time.monotonic() - self._heard[rank] > timeout_s:
+                    raise WorkerFailed(
+                        f"rank {rank} of {self._world.world_size} has not come to the centre for {timeout_s:.0f} s,"
+                        " while others wait for the end of the epoch. If its rounds take that long, exchange more often.",
+                        rank=rank,
+                    )
+            next(iter(missing.values())).join(timeout=0.5)
+            self._raise_failure()
+        self._raise_failure()
+        self._threads = {}
 
     def _serve_worker(self, rank: int) -> None:
         command, parameters = torch.zeros(1, dtype=torch.int64), torch.empty_like(self._local)
         try:
             while True:
                 _receive(command, rank, _COMMAND_TAG)
+                self._heard[rank] = time.monotonic()
                 if command.item() == _DONE:
                     return
                 _receive(parameters, rank, _PARAMETERS_TAG)
@@ -189,3 +213,9 @@ def _receive(tensor: Tensor, rank: int, tag: int) -> None:
     work = dist.irecv(tensor, rank, tag=tag)
     assert work is not None
     work.wait(_PATIENCE)
+
+
+def _group_timeout() -> timedelta:
+    assert dist.group.WORLD is not None
+    backend = dist.group.WORLD._get_backend(torch.device("cpu"))
+    return getattr(getattr(backend, "options", None), "_timeout", default_pg_timeout)

@@ -19,9 +19,9 @@ from firesteel.world import Meeting, World
 FEATURES, CLASSES = 6, 3
 
 
-def in_group(function: Callable[[Any, World], Any], payload: Any, workers: int = 2) -> list[Any]:
+def in_group(function: Callable[[Any, World], Any], payload: Any, workers: int = 2, timeout_s: float = 60) -> list[Any]:
     """What each rank of a group of gloo processes returns, by rank; values go through JSON."""
-    return LocalProcesses().run(_inside, (function, payload), workers=workers, meet=True, timeout_s=60)
+    return LocalProcesses().run(_inside, (function, payload), workers=workers, meet=True, timeout_s=timeout_s)
 
 
 def _inside(task: tuple[Callable[[Any, World], Any], Any], world: World, meeting: Meeting | None) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -83,6 +84,34 @@ def _whole_epochs(steps: int, world: World) -> list[bool]:
         floating = [value.flatten() for value in training.model.state_dict().values() if value.is_floating_point()]
         same.append(equal_on_all_ranks(torch.cat(floating)))
     return same
+
+
+def test_a_slow_worker_may_be_late_by_more_than_the_timeout() -> None:
+    """As long as it keeps coming to the centre: the timeout is of one exchange, not of an epoch."""
+    assert in_group(_slow_worker, None, 3, timeout_s=6) == [True] * 3
+
+
+def _slow_worker(payload: None, world: World) -> bool:
+    training = Training("async:every=1", world)
+    for step in range(5):
+        if world.rank == 1:
+            time.sleep(2)
+        training.step(step)
+    training.sync.on_epoch_end()
+    return equal_on_all_ranks(parameters_of(training.model))
+
+
+def test_a_worker_that_hangs_is_named() -> None:
+    with pytest.raises(WorkerFailed, match="rank 1 of 2 has not come to the centre for 6 s"):
+        in_group(_hanging_worker, None, timeout_s=6)
+
+
+def _hanging_worker(payload: None, world: World) -> None:
+    training = Training("async:every=1", world)
+    training.step(0)
+    if world.rank == 1:
+        time.sleep(200)
+    training.sync.on_epoch_end()
 
 
 @pytest.mark.parametrize("rank", [0, 1])
