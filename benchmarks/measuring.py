@@ -94,20 +94,6 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         print("| " + " | ".join(line) + " |", flush=True)
 
 
-def describe_machine() -> str:
-    """The machine and the versions, for the line above a table."""
-    import platform
-
-    import torch
-
-    from firesteel import __version__
-
-    return (
-        f"{os.cpu_count()} cores, {platform.system()} {platform.machine()}, Python {platform.python_version()},"
-        f" torch {torch.__version__}, Firesteel {__version__}\n"
-    )
-
-
 def note(text: str) -> None:
     """A line for the person who waits, on standard error."""
     print(text, file=sys.stderr, flush=True)

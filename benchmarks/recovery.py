@@ -28,7 +28,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from measuring import FIRESTEEL, describe_machine, note, print_table, run_command, spread
+from measuring import FIRESTEEL, machine, note, print_table, run_command, spread
 
 JOB = ["--model", "cnn", "--workers", "2", "--threads", "1", "--seed", "3", "--batch-size", "32", "--log-every", "1"]
 TARGETS = ("worker", "task", "executor")
@@ -76,7 +76,7 @@ def main() -> None:
         for target in targets
         if (each := [kill.recovered_s for kill in kills if kill.target == target and kill.recovered_s is not None])
     ]
-    print(describe_machine())
+    print(machine())
     print_table(
         ["killed", "times", "seconds to the first new step"], [*rows, ["all", str(len(times)), spread(times, 1)]]
     )

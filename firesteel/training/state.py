@@ -145,9 +145,13 @@ def _optimizer_tensors(model: nn.Module, optimizer: Optimizer) -> dict[str, Tens
 
 def _load_optimizer(model: nn.Module, optimizer: Optimizer, tensors: Mapping[str, Tensor]) -> None:
     names = {parameter: name for name, parameter in model.named_parameters()}
+    parameters = dict(model.named_parameters())
     kept: dict[str, dict[str, Tensor]] = {}
     for path, tensor in tensors.items():
         name, _, key = path.rpartition("/")
+        if name in parameters and parameters[name].shape == tensor.shape:
+            # In the memory layout of its parameter: a fused step goes through both as they lie in memory.
+            tensor = torch.empty_like(parameters[name], dtype=tensor.dtype, requires_grad=False).copy_(tensor)
         kept.setdefault(name, {})[key] = tensor
     described = optimizer.state_dict()
     order = [names[parameter] for group in optimizer.param_groups for parameter in group["params"]]
