@@ -195,7 +195,7 @@ def train(
         WorkerFailed: naming the worker that failed first.
     """
     from firesteel.training.continuing import initial_weights, resume_training
-    from firesteel.training.driver import resolve_training, run_training
+    from firesteel.training.driver import as_many_as_there_are, resolve_training, run_training
     from firesteel.training.run import RunDirectory
 
     opened = dataset if isinstance(dataset, Dataset) else Dataset.open(Place.of(dataset))
@@ -207,6 +207,7 @@ def train(
             engine, master = directory.last_engine()
         training = resume_training(directory, opened, model, workers, sync, options)
         runtime = Runtime(engine, master, spark, debug=debug)
+        training = as_many_as_there_are(training, runtime.slots())
         runtime.check(training.workers)
         directory.change_job(training.job)
         return run_training(training, directory, runtime, watch)
@@ -215,7 +216,8 @@ def train(
         opened, "cnn" if model is None else model, runtime.default_workers() if workers is None else workers, sync,
         options, initial=None if init_from is None else initial_weights(str(init_from)).uri,
     )  # fmt: skip
-    runtime.check(training.least_workers)
+    training = as_many_as_there_are(training, runtime.slots())
+    runtime.check(training.workers)
     directory = RunDirectory.create(run, training.job, overwrite=overwrite)
     return run_training(training, directory, runtime, watch)
 

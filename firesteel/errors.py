@@ -11,7 +11,8 @@
     ├── CheckpointError                a checkpoint that is missing, damaged, or of another network
     ├── ModelError                     a model factory that cannot be found, is not allowed, or raises
     ├── StorageError (OSError)         a place that cannot be read or written
-    ├── ResourceError                  too few slots, no Java, no GPU, a package that is missing
+    ├── ResourceError                  no Java, no GPU, a package that is missing
+    │   └── TooFewSlots                fewer task slots than workers
     └── WorkerFailed                   a worker raised, was killed or lost its peers; names rank, host and step
 
 Each message says what is wrong, what was given, what is allowed and what to do, in one to four lines.
@@ -64,6 +65,10 @@ class StorageError(FiresteelError, OSError):
 
 class ResourceError(FiresteelError):
     """Something the machine or the cluster lacks: task slots, Java, a GPU, a package."""
+
+
+class TooFewSlots(ResourceError):
+    """The cluster has fewer task slots than workers are wanted at the same time."""
 
 
 class WorkerFailed(FiresteelError):

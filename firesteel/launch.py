@@ -122,6 +122,10 @@ class Launcher(ABC):
             WorkerFailed: naming the worker that failed first, after all others have ended.
         """
 
+    def slots(self) -> int | None:
+        """How many workers could run now; None if nobody knows."""
+        return None
+
 
 class InProcess(Launcher):
     """One worker, in this process."""

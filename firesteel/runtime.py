@@ -101,11 +101,15 @@ class Runtime:
 
     def default_workers(self) -> int:
         """Workers if nobody says how many: the slots of a local master, else 1."""
-        if not self.uses_spark:
-            return 1
+        return self.slots() or 1
+
+    def slots(self) -> int | None:
+        """Workers that can run at the same time, where that is known before anything starts: with a local master."""
+        if not self.uses_spark or not self.master:
+            return None
         from firesteel.spark.settings import slots_of
 
-        return (slots_of(self.master) if self.master else None) or 1
+        return slots_of(self.master)
 
     def check(self, workers: int) -> None:
         """Refuse what cannot run before anything starts."""

@@ -3,25 +3,36 @@
 from __future__ import annotations
 
 import os
+import random
 import time
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
 
 class Misbehaving(nn.Module):
-    """A linear network that does something at one step on one rank."""
+    """A linear network that does something at one step on one rank; only once, if a file is given to remember it by."""
 
-    def __init__(self, input_shape: tuple[int, ...], num_classes: int, what: str = "raise", at: int = 3, rank: int = 1):
+    def __init__(
+        self,
+        input_shape: tuple[int, ...],
+        num_classes: int,
+        what: str = "raise",
+        at: int = 3,
+        rank: int = 1,
+        once: str | None = None,
+    ):
         super().__init__()
+        self.once = once
         self.linear = nn.Linear(int(torch.tensor(input_shape).prod()), num_classes)
         self.what, self.at, self.rank, self.calls = what, at, rank, 0
 
     def forward(self, features: Tensor) -> Tensor:
         self.calls += 1
         rank = dist.get_rank() if dist.is_initialized() else 0
-        if self.calls == self.at and rank == self.rank:
+        if self.calls == self.at and rank == self.rank and self._first_time():
             if self.what == "raise":
                 raise ValueError("this network is tired")
             if self.what == "kill":
@@ -34,6 +45,40 @@ class Misbehaving(nn.Module):
             if self.what == "sleep":
                 time.sleep(60)
         return self.linear(features.flatten(1))
+
+    def _first_time(self) -> bool:
+        if self.once is None:
+            return True
+        try:
+            open(self.once, "x").close()
+        except FileExistsError:
+            return False
+        return True
+
+
+class Everything(nn.Module):
+    """What makes going on to the same bits hard: random numbers, running statistics, another memory layout."""
+
+    def __init__(self, input_shape: tuple[int, ...], num_classes: int):
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(input_shape[0], 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 4, 3), nn.Dropout(0.3),
+            nn.Flatten(), nn.LazyLinear(num_classes),
+        )  # fmt: skip
+        self.layers(torch.zeros(2, *input_shape))
+        self.to(memory_format=torch.channels_last)
+
+    def forward(self, features: Tensor) -> Tensor:
+        noise = np.random.rand() + random.random()
+        return self.layers(features) * (1 + 0.01 * noise)
+
+
+def in_the_way(input_shape: tuple[int, ...], num_classes: int, run: str) -> nn.Module:
+    """A linear network that puts a file where the checkpoints of its run should go."""
+    if os.path.exists(run):
+        with open(os.path.join(run, "checkpoints"), "w"):
+            pass
+    return linear(input_shape, num_classes)
 
 
 class WithBatchNorm(nn.Module):

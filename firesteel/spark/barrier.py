@@ -11,13 +11,19 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from firesteel.errors import FiresteelError, ResourceError, WorkerFailed
+from firesteel.errors import FiresteelError, ResourceError, TooFewSlots, WorkerFailed
 from firesteel.launch import Launcher, Named, Report, WorkerFunction, results_or_raise
 from firesteel.spark import tasks
 from firesteel.spark.actions import collected
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
+
+
+_DYNAMIC_ALLOCATION = (
+    "Spark's dynamic allocation is on, and a barrier stage cannot run with it.\n"
+    "Start Spark with --conf spark.dynamicAllocation.enabled=false and a fixed number of executors."
+)
 
 
 class SparkWorkers(Launcher):
@@ -42,6 +48,7 @@ class SparkWorkers(Launcher):
     ) -> list[Any]:
         import cloudpickle
 
+        _check_dynamic_allocation(self._spark)
         task = cloudpickle.dumps((function, payload))
         frame = _numbers(self._spark, workers).mapInArrow(
             partial(tasks.run_barrier_worker, task, secrets.token_hex(8), timeout_s, meet),
@@ -51,6 +58,16 @@ class SparkWorkers(Launcher):
         )
         rows = _collect(frame, workers)
         return results_or_raise([Report(**json.loads(bytes(row.result))) for row in rows])
+
+    def slots(self) -> int | None:
+        """All cores of the executors that are there now, by tasks; None with Connect, which does not say."""
+        try:
+            cores = self._spark.sparkContext.defaultParallelism
+        except Exception:
+            return None
+        per_task = int(str(self._spark.conf.get("spark.task.cpus", "1")))
+        # Spark says 2 also for one core and for none.
+        return cores // per_task if cores > 2 else None
 
 
 def map_tasks(spark: SparkSession, function: Callable[..., Any], arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
@@ -88,20 +105,33 @@ def _collect(frame: DataFrame, workers: int | None) -> list[Any]:
         raise explain(error, workers) from error
 
 
+def _check_dynamic_allocation(spark: SparkSession) -> None:
+    """Spark itself says so only when the first stage is submitted, after its check of the slots.
+
+    Raises:
+        ResourceError: if it is on.
+    """
+    if str(spark.conf.get("spark.dynamicAllocation.enabled", "false")).lower() == "true":
+        raise ResourceError(_DYNAMIC_ALLOCATION)
+
+
 def explain(error: Exception, workers: int | None) -> FiresteelError:
     """Turn an exception of Spark into one of ours: the cause stands in the middle of some 80 lines."""
     if isinstance(error, FiresteelError):
         return error
     text = str(error)
     if "SPARK-24819" in text or "BARRIER_JOB" in text or "more slots than" in text:
-        return ResourceError(
+        return TooFewSlots(
             f"{workers} workers need {workers} task slots at the same time, and the cluster has fewer.\n"
             "Use fewer --workers, or give the application more executors or cores."
         )
     if "SPARK-24942" in text or ("dynamic" in text.lower() and "barrier" in text.lower()):
+        return ResourceError(_DYNAMIC_ALLOCATION)
+    if "PYTHON_VERSION_MISMATCH" in text:
+        versions = re.search(r"Python in worker has different version[^.]*(?:\.\d+)*[^.]*(?:\.\d+)*", text)
         return ResourceError(
-            "Spark's dynamic allocation is on, and a barrier stage cannot run with it.\n"
-            "Start Spark with --conf spark.dynamicAllocation.enabled=false and a fixed number of executors."
+            f"{versions[0] if versions else 'the workers run another Python than the driver'}.\n"
+            "Install the same Python on every node and let PYSPARK_PYTHON name it."
         )
     if re.search(
         r"Python worker exited unexpectedly|ExecutorLostFailure|Executor heartbeat timed out|worker lost", text

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from firesteel.errors import ResourceError, WorkerFailed
+from firesteel.errors import TooFewSlots, WorkerFailed
 from firesteel.launch import Launcher
 from firesteel.monitoring.events import EventWriter
 from firesteel.storage import Place
@@ -55,7 +55,7 @@ class Attempts:
 
         Raises:
             WorkerFailed: for a failure after the last restart that is allowed, or one that came back at the same step.
-            ResourceError: if there are not even ``min_workers`` slots.
+            TooFewSlots: if there are not even ``min_workers`` slots.
         """
         while True:
             try:
@@ -65,11 +65,12 @@ class Attempts:
                 if self._stopping():
                     raise failure from error
                 self._refuse_or_restart(failure)
-            except ResourceError:
+            except TooFewSlots:
                 least = self._payload.job.min_workers or self._workers
                 if self._workers <= least:
                     raise
-                self._workers -= 1
+                slots = self._launcher.slots() or self._workers
+                self._workers = max(least, min(slots, self._workers - 1))
                 self._events.write("warning", message=f"too few slots; trying {self._workers} workers")
 
     def _attempt(self) -> list[dict[str, Any]]:

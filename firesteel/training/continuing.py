@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Mapping
 from typing import Any
@@ -81,7 +82,8 @@ def _refuse_if_led(directory: RunDirectory) -> None:
     from firesteel.monitoring.state import RunState
 
     state = present_state(EventReader(directory.place), RunState())
-    if state.in_progress and state.driver is not None and state.driver[0] == socket.gethostname():
+    ours = (socket.gethostname(), os.getpid())  # what this process has begun it has also ended
+    if state.in_progress and state.driver is not None and state.driver[0] == ours[0] and state.driver != ours:
         raise RunError(
             f"{directory.place} is being trained by process {state.driver[1]} on this machine. Stop that one first,"
             f" or look at it: firesteel watch {directory.place}"

@@ -28,7 +28,7 @@ from firesteel.sync.common import common_model
 from firesteel.training.best import BestModel
 from firesteel.training.callbacks import Callback, Progress
 from firesteel.training.checkpoint_writer import CheckpointWriter
-from firesteel.training.conditions import Record
+from firesteel.training.conditions import MaximumSteps, Record
 from firesteel.training.run import STOP_REQUESTED
 from firesteel.training.state import WorkerState
 from firesteel.training.stopping import Stopping, StopReason
@@ -181,10 +181,12 @@ class Control(Callback):
         """Steps until about the wanted time has passed."""
         steps, seconds = progress.step - self._last, progress.seconds - self._last_s
         self._last, self._last_s = progress.step, progress.seconds
+        most = [each.maximum - progress.step for each in self._stopping.conditions if isinstance(each, MaximumSteps)]
         wanted = _APART_CONTROL_S if self._sync.never_in_step else _CONTROL_S
         if not steps or seconds <= 0:
             return 1
-        return max(1, min(math.ceil(wanted * steps / seconds), 10_000))
+        # A maximum of steps is known beforehand: it is met to the step.
+        return max(1, min(math.ceil(wanted * steps / seconds), 10_000, *most))
 
     # -- what each rank knows ----------------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ import os
 import re
 import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -145,6 +145,13 @@ def resolve_training(
     }
     job: TrainJob = checked(TrainJob, dict(options) | resolved)
     return Training(job, model, stopping, most, check_job(job, dataset, stopping), initial)
+
+
+def as_many_as_there_are(training: Training, slots: int | None) -> Training:
+    """The same with no more workers than slots are known to be there, and no fewer than it wants at least."""
+    if slots is None or training.workers <= slots:
+        return training
+    return replace(training, workers=max(training.least_workers, slots))
 
 
 def check_job(job: TrainJob, dataset: Dataset, stopping: Stopping) -> list[str]:

@@ -20,7 +20,7 @@ from firesteel.data.cache import Rows, available_memory_bytes, load_rows
 from firesteel.data.loader import Loader, Normalizer
 from firesteel.data.manifest import Dataset
 from firesteel.data.order import Order
-from firesteel.errors import CheckpointError, DatasetError, FiresteelError, ModelError, WorkerFailed
+from firesteel.errors import CheckpointError, DatasetError, FiresteelError, ModelError, StorageError, WorkerFailed
 from firesteel.launch import lost_a_peer, place_of
 from firesteel.models import build_model, count_parameters
 from firesteel.models.description import ModelDescription, normalization_for, save_model
@@ -63,7 +63,7 @@ def train_worker(payload: TrainPayload, world: World, meeting: Meeting | None) -
         events = stack.enter_context(EventWriter(run, world.rank))
         _begin_attempt(events, run, payload, world)
         stack.enter_context(using_threads(job.threads or world.default_threads))
-        dataset = _open_dataset(job)
+        dataset = _open_dataset(job, world)
         checkpoint = None if payload.checkpoint is None else find_checkpoint(run, str(payload.checkpoint))
         order = job.order(dataset)
         rows = _load(job, dataset, order, world)
@@ -119,7 +119,7 @@ def train_worker(payload: TrainPayload, world: World, meeting: Meeting | None) -
         if progress.stop == STOP_REQUESTED and writer is not None and writer.failure:
             raise CheckpointError(f"stopped at step {progress.step}, and {writer.failure}")
         if world.rank == 0 and progress.stop != STOP_REQUESTED:
-            _save(payload, model, describe(progress.epoch, progress.step))
+            _save(payload, model, describe(progress.epoch, progress.step), events)
     return {
         "steps": progress.step,
         "epochs": progress.epoch,
@@ -209,8 +209,14 @@ def _first_step_explained(job: TrainJob, log: EventLog) -> Iterator[None]:
         ) from error
 
 
-def _open_dataset(job: TrainJob) -> Dataset:
-    dataset = Dataset.open(job.dataset)
+def _open_dataset(job: TrainJob, world: World) -> Dataset:
+    try:
+        dataset = Dataset.open(job.dataset)
+    except (DatasetError, StorageError) as error:  # the driver has just opened it
+        raise DatasetError(
+            f"worker {world.rank} on {world.host} does not see the dataset that the driver sees: {error}\n"
+            "Driver and workers must see the same storage; firesteel doctor --place FOLDER checks it."
+        ) from error
     if dataset.manifest.fingerprint != job.fingerprint:
         raise DatasetError(
             f"{job.dataset} is another dataset on this worker than on the driver (fingerprints"
@@ -260,13 +266,15 @@ def _description(
     )
 
 
-def _save(payload: TrainPayload, model: nn.Module, description: ModelDescription) -> None:
+def _save(payload: TrainPayload, model: nn.Module, description: ModelDescription, events: EventWriter) -> None:
     """The model that the run gives: the best one on storage, if that is asked for and there is one, else the last."""
     run = RunDirectory(Place.of(payload.run))
     best = best_of_run(run.place) if payload.job.final_model == "best" else None
     if best is not None:
         copy_model(best[0], run.model_folder)
     else:
+        if payload.stopping.best is not None and payload.job.final_model == "best":
+            events.write("warning", message="the best model is not on storage any more: the run gives the last one")
         save_model(run.model_folder, model, description)
 
 
