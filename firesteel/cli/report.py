@@ -182,9 +182,17 @@ def run_state_as_json(state: RunState) -> dict[str, Any]:
             }
             for rank, worker in sorted(state.by_rank.items())
         ],
+        "restarts": state.restarts,
+        "checkpoint": state.checkpoint,
+        "evaluation": _evaluation_as_json(state.evaluation),
+        "best": _evaluation_as_json(state.best_evaluation),
         "warnings": state.warnings,
         "message": state.message,
     }
+
+
+def _evaluation_as_json(event: dict[str, Any] | None) -> dict[str, Any] | None:
+    return event and {name: event[name] for name in ("step", "epoch", "score", "scores")}
 
 
 # -- evaluate ---------------------------------------------------------------------------------------------------------

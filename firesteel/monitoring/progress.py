@@ -7,7 +7,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
@@ -41,10 +41,17 @@ def status_line(state: RunState) -> str:
     if not state.total_steps:
         return f"{state.status}: waiting for the workers" if state.status == "starting" else state.status
     score = f"{state.score:.4f}" if state.score is not None else "--"
+    evaluated = "" if state.evaluation is None else f" {evaluation_text(state.evaluation)}"
     return (
+        f"{'stopping: ' if state.stopping and state.in_progress else ''}"
         f"epoch {min(state.epoch + 1, state.epochs)}/{state.epochs} step {state.step}/{state.total_steps}"
-        f" score {score} {state.rows_per_second:,.0f} rows/s left {duration(state.seconds_left)}"
+        f" score {score}{evaluated} {state.rows_per_second:,.0f} rows/s left {duration(state.seconds_left)}"
     )
+
+
+def evaluation_text(event: Mapping[str, Any]) -> str:
+    """``accuracy 0.9638``, of an ``evaluation`` event."""
+    return f"{event['score']} {event['scores'][event['score']]:.4f}"
 
 
 def run_view(state: RunState, *, details: bool) -> RenderableType:
@@ -63,6 +70,11 @@ def run_view(state: RunState, *, details: bool) -> RenderableType:
     if state.epoch_scores:
         scores = "  ".join(f"{epoch + 1}: {score:.4f}" for epoch, score in sorted(state.epoch_scores.items())[-8:])
         parts.append(Text(f"score by epoch   {scores}"))
+    if state.best_evaluation is not None:
+        best = state.best_evaluation
+        parts.append(Text(f"best {evaluation_text(best)} at step {best['step']:,} (epoch {best['epoch']})"))
+    if state.checkpoint is not None:
+        parts.append(Text(f"checkpoint of step {state.checkpoint:,}"))
     parts += [Text(f"warning: {text}", style="yellow") for text in state.warnings[-3:]]
     if state.message:
         parts.append(Text(state.message, style="red"))

@@ -11,6 +11,7 @@ from firesteel.data.manifest import Dataset
 from firesteel.errors import ConfigError, RunError
 from firesteel.models.description import DESCRIPTION_NAME, find_model_folder
 from firesteel.models.registry import resolve_model
+from firesteel.monitoring.events import read_events
 from firesteel.storage import Place
 from firesteel.sync import check_sync
 from firesteel.training.checkpoint import Checkpoint, find_checkpoint
@@ -98,10 +99,16 @@ def _refuse_if_finished(
             f"{directory.place} is finished and has kept no checkpoint to go on from.\n"
             "Start a new run with --init-from, which takes its weights."
         )
-    if checkpoint.info.epoch >= job.epochs or not changes:
+    done = checkpoint.info.epoch
+    if done >= job.epochs:
         raise RunError(
-            f"{directory.place} is finished: {checkpoint.info.epoch} of {job.epochs} epochs."
-            f" --epochs {max(job.epochs, checkpoint.info.epoch) + 5} would go on."
+            f"{directory.place} is finished: {done} of {job.epochs} epochs. --epochs {done + 5} would go on."
+        )
+    if not changes:
+        finish: dict[str, Any] = next((e for e in reversed(read_events(directory.place)) if e["event"] == "finish"), {})
+        raise RunError(
+            f"{directory.place} is finished, after {done} of {job.epochs} epochs: {finish.get('stop')}.\n"
+            "It goes on with another --stop, or another --epochs."
         )
 
 

@@ -144,7 +144,13 @@ def resolve_training(
         **evaluation_of(dataset, stopping, options),
     }
     job: TrainJob = checked(TrainJob, dict(options) | resolved)
-    return Training(job, model, stopping, most, check_job(job, dataset, stopping), initial)
+    notes = check_job(job, dataset, stopping)
+    if job.validation_split == "test" and options.get("validation_split") is None:
+        notes.append(
+            "the split test chooses the model here, so that its score flatters; better: --split"
+            " train=0.8,validation=0.1,test=0.1"
+        )
+    return Training(job, model, stopping, most, notes, initial)
 
 
 def as_many_as_there_are(training: Training, slots: int | None) -> Training:
@@ -216,51 +222,68 @@ def run_training(training: Training, directory: RunDirectory, runtime: Runtime, 
         directory: of the run; a new one is cleared if the run fails before its first step.
         runtime: what runs the workers.
         watch: shows the progress.
+
+    Raises:
+        KeyboardInterrupt: if the run was asked to stop; where a signal asked, it has its usual effect instead.
     """
-    job, place = training.job, directory.place
+    interruption = Interruption()
+    _forget_request(directory)  # of an earlier start that was ended at once
     try:
-        with EventWriter(place, LAUNCHER) as events, contextlib.ExitStack() as stack:
-            engine = "spark" if runtime.uses_spark else "local"
-            events.write(
-                "launch",
-                workers=training.workers,
-                engine=engine,
-                master=runtime.master,
-                host=socket.gethostname(),
-                pid=os.getpid(),
-                continued=training.continued,
-            )
-            for note in training.notes:
-                events.write("warning", message=note)
-            if watch is not None:
-                stack.enter_context(watch(place))
-            with _failure_written(events):
-                launcher = stack.enter_context(runtime.launcher(training.workers, _question(job, training.model)))
-                interruption = Interruption(_stop_request(directory, events))
-                attempts = Attempts(
-                    launcher, _payload(training, place), events, workers=training.workers,
-                    named=partial(_naming_the_lost, place), stopping=lambda: interruption.number is not None,
-                )  # fmt: skip
-                try:
-                    with interruption:
-                        results = attempts.results()
-                except Exception:
-                    interruption.deliver()  # a signal that went to all processes has ended the cluster as well
-                    raise
-                if results[0]["stop"] == STOP_REQUESTED:
-                    interruption.deliver()
-                    raise KeyboardInterrupt  # requested from elsewhere
-            result = _merge(place.uri, results, attempts.restarts)
+        with EventWriter(directory.place, LAUNCHER) as events:
+            _announce(training, runtime, events)
+            with watch(directory.place) if watch is not None else contextlib.nullcontext(), _failure_written(events):
+                results, restarts = _run_workers(training, directory, runtime, events, interruption)
+            result = _merge(directory.place.uri, results, restarts)
             events.write("finish", **result.to_json())
         directory.forget_replaced()
         return result
-    except BaseException:
+    except BaseException as error:
         if not training.continued:
             _clear_unless_stepped(directory)
+        _forget_request(directory)
+        if isinstance(error, KeyboardInterrupt):
+            interruption.deliver()
         raise
-    finally:
-        with contextlib.suppress(FiresteelError, OSError):
-            directory.forget_request()
+
+
+def _announce(training: Training, runtime: Runtime, events: EventWriter) -> None:
+    events.write(
+        "launch",
+        workers=training.workers,
+        engine="spark" if runtime.uses_spark else "local",
+        master=runtime.master,
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        continued=training.continued,
+    )
+    for note in training.notes:
+        events.write("warning", message=note)
+
+
+def _run_workers(
+    training: Training, directory: RunDirectory, runtime: Runtime, events: EventWriter, interruption: Interruption
+) -> tuple[list[dict[str, Any]], int]:
+    """What the workers return, and how often they were begun again."""
+    with runtime.launcher(training.workers, _question(training.job, training.model)) as launcher:
+        attempts = Attempts(
+            launcher, _payload(training, directory.place), events, workers=training.workers,
+            named=partial(_naming_the_lost, directory.place), stopping=lambda: interruption.number is not None,
+        )  # fmt: skip
+        try:
+            with interruption.asking(_stop_request(directory, events)):
+                results = attempts.results()
+        except Exception as error:
+            if interruption.number is None:
+                raise
+            raise KeyboardInterrupt from error  # a signal that went to all processes has ended the cluster as well
+    if results[0]["stop"] == STOP_REQUESTED:
+        raise KeyboardInterrupt
+    return results, attempts.restarts
+
+
+def _forget_request(directory: RunDirectory) -> None:
+    with contextlib.suppress(FiresteelError, OSError):
+        directory.forget_request()
 
 
 def _payload(training: Training, run: Place) -> TrainPayload:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
@@ -16,53 +15,48 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interruption:
-    """Catches the first signal; a context.
-
-    Args:
-        request: asks the workers to stop; False if that makes no sense, because they have not begun yet. The signal then
-            has its usual effect.
+    """Catches the first signal while it asks for something.
 
     Attributes:
         number: of the signal that was caught, or None.
     """
 
-    def __init__(self, request: Callable[[], bool]):
-        self._request = request
+    def __init__(self) -> None:
         self._before: dict[int, Any] = {}
         self.number: int | None = None
 
-    def __enter__(self) -> Interruption:
-        if threading.current_thread() is threading.main_thread():
-            for number in SIGNALS:
-                self._before[number] = signal.signal(number, self._catch)
-        return self
+    @contextlib.contextmanager
+    def asking(self, request: Callable[[], bool]) -> Iterator[None]:
+        """Catch signals inside the block.
 
-    def __exit__(self, *_: object) -> None:
-        self._restore()
+        Args:
+            request: asks the workers to stop; False if that makes no sense, because they have not begun yet. The signal
+                then has its usual effect, as a second one has.
+        """
+
+        def catch(number: int, frame: FrameType | None) -> None:
+            first, self.number = self.number is None, number
+            asked = False
+            if first:
+                with contextlib.suppress(FiresteelError, OSError):  # storage that is away: then it ends at once
+                    asked = request()
+            if not asked:
+                self._restore()
+                raise KeyboardInterrupt
+
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.signal(number, catch) for number in SIGNALS}
+        try:
+            yield
+        finally:
+            self._restore()
 
     def deliver(self) -> None:
         """Let the signal that was caught have its usual effect now."""
-        if self.number is not None:
-            self._restore()
-            self._deliver(self.number, None)
-
-    def _catch(self, number: int, frame: FrameType | None) -> None:
-        asked = False
         if self.number is None:
-            with contextlib.suppress(FiresteelError, OSError):  # storage that is away: then it ends at once
-                asked = self._request()
-        self.number = number
-        if not asked:
-            before = dict(self._before)
-            self._restore()
-            self._deliver(number, frame, before)
-
-    def _deliver(self, number: int, frame: FrameType | None, before: dict[int, Any] | None = None) -> None:
-        handler = (before or {}).get(number, signal.getsignal(number))
-        if callable(handler):
-            handler(number, frame)
-        elif handler == signal.SIG_DFL:
-            os.kill(os.getpid(), number)
+            return
+        number, self.number = self.number, None
+        signal.raise_signal(number)
 
     def _restore(self) -> None:
         for number, handler in self._before.items():

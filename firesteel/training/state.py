@@ -14,8 +14,9 @@ A worker whose parameters and optimizer state are those of rank 0 leaves them ou
 
 from __future__ import annotations
 
+import contextlib
 import random
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -178,6 +179,16 @@ def _python_generators() -> dict[str, Any]:
         "python": [version, list(numbers), gauss],
         "numpy": [np.asarray(keys).tolist(), int(position), int(has_gauss), float(cached)],
     }
+
+
+@contextlib.contextmanager
+def generators_restored(device: torch.device) -> Iterator[None]:
+    """Let random numbers that are drawn inside the block be as if they had not been drawn."""
+    before = WorkerState(_generators(device), {"random": _python_generators()})
+    try:
+        yield
+    finally:
+        _load_generators(before, device)
 
 
 def _load_generators(state: WorkerState, device: torch.device) -> None:

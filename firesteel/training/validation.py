@@ -16,6 +16,7 @@ from firesteel.data.order import lane_slices
 from firesteel.evaluation.counts import ClassificationCounts, Evaluation, metrics_of
 from firesteel.evaluation.worker import count_batch
 from firesteel.process import POSITION
+from firesteel.training.state import generators_restored
 from firesteel.world import World
 
 
@@ -51,8 +52,11 @@ class Validator:
         )
 
     def evaluate(self, model: nn.Module) -> Evaluation:
-        """Metrics over the rows of all workers: the same on each. The model is in evaluation mode meanwhile."""
-        with _evaluating(model):
+        """Metrics over the rows of all workers: the same on each.
+
+        The model is in evaluation mode meanwhile, and draws no random number that training would have drawn.
+        """
+        with _evaluating(model), generators_restored(self._world.torch_device):
             counts = self._count(model)
         cells = torch.from_numpy(counts.confusion)
         sums = torch.tensor([counts.top5, counts.loss_sum], dtype=torch.float64)
