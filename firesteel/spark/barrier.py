@@ -127,6 +127,11 @@ def explain(error: Exception, workers: int | None) -> FiresteelError:
         )
     if "SPARK-24942" in text or ("dynamic" in text.lower() and "barrier" in text.lower()):
         return ResourceError(_DYNAMIC_ALLOCATION)
+    if re.search(r"No module named '?firesteel", text):
+        return ResourceError(
+            "Firesteel is not installed on the cluster's nodes, for the Python that Spark's workers use there.\n"
+            "Install it on every node, or ship an environment with it: --conf spark.archives=..., PYSPARK_PYTHON."
+        )
     if "PYTHON_VERSION_MISMATCH" in text:
         versions = re.search(r"Python in worker has different version[^.]*(?:\.\d+)*[^.]*(?:\.\d+)*", text)
         return ResourceError(

@@ -114,6 +114,8 @@ def _settings(master: str, debug: bool) -> dict[str, str]:
         # executor that was lost takes some seconds to come back: the run goes on as soon as it is there.
         "spark.scheduler.barrier.maxConcurrentTasksCheck.maxFailures": "40",
         "spark.scheduler.barrier.maxConcurrentTasksCheck.interval": "1s",
+        # It imports torch once a host, and the workers are forked from it: a run goes on within a second or two.
+        "spark.python.daemon.module": daemon.__name__,
     }
     if not master.startswith("local"):
         return settings if debug else settings | {"spark.driver.extraJavaOptions": _LOG_OPTION}
@@ -127,7 +129,6 @@ def _settings(master: str, debug: bool) -> dict[str, str]:
         "spark.ui.enabled": "false",
         "spark.driver.bindAddress": "127.0.0.1",
         "spark.driver.host": "127.0.0.1",
-        "spark.python.daemon.module": daemon.__name__,
         "spark.sql.shuffle.partitions": "8",
         "spark.sql.catalogImplementation": "in-memory",
     }
