@@ -147,10 +147,17 @@ def watching_run(console: Console) -> Callable[[Place], contextlib.AbstractConte
     """The progress of a training run, for ``firesteel.train(..., watch=...)``."""
 
     def watch(run: Place) -> contextlib.AbstractContextManager[Any]:
-        reader, state = EventReader(run), RunState()
+        reader = EventReader(run)
+        state = RunState().add(reader.new())
+        said = len(state.warnings)
 
         def update() -> RunState:
-            return state.add(reader.new())
+            nonlocal said
+            state.add(reader.new())
+            for warning in state.warnings[said:]:
+                console.print(warning, highlight=False, markup=False, soft_wrap=True)
+            said = len(state.warnings)
+            return state
 
         return following(console, lambda: run_view(update(), details=False), lambda: status_line(update()))
 
