@@ -10,6 +10,7 @@ import contextlib
 import errno
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -173,6 +174,20 @@ class Place:
                 with _replacing_remote(self._filesystem, self._path) as file:
                     yield file
 
+    @contextlib.contextmanager
+    def writing_path(self) -> Iterator[str]:
+        """The same for libraries that write to a path of the local file system."""
+        with self._answering("write"), contextlib.ExitStack() as stack:
+            if self.is_local:
+                path = stack.enter_context(_replacing_local_path(self.uri))
+            else:
+                folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="firesteel-"))
+                path = os.path.join(folder, "file")
+            yield path
+            if not self.is_local:
+                with open(path, "rb") as written, self.writing() as file:
+                    shutil.copyfileobj(written, file, 1 << 22)
+
     def delete(self) -> None:
         """Remove this file or folder with all that is in it; nothing happens if it is not there."""
         with self._answering("delete"):
@@ -264,13 +279,18 @@ def _walk_local(root: str, prefix: str, seen: set[tuple[int, int]]) -> Iterator[
 
 @contextlib.contextmanager
 def _replacing_local(path: str) -> Iterator[IO[bytes]]:
+    with _replacing_local_path(path) as temporary, open(temporary, "xb") as file:
+        yield file
+
+
+@contextlib.contextmanager
+def _replacing_local_path(path: str) -> Iterator[str]:
     folder, name = os.path.split(path)
     os.makedirs(folder, exist_ok=True)
     temporary = os.path.join(folder, f".{name}.{os.urandom(4).hex()}.tmp")
     try:
-        with open(temporary, "xb") as file:
-            yield file
-            file.flush()
+        yield temporary
+        with open(temporary, "rb") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException:

@@ -72,7 +72,8 @@ def save_state(folder: Place, state: Mapping[str, Tensor], description: ModelDes
     """The same of weights by name, see :func:`model_state`."""
     import safetensors.torch
 
-    (folder / WEIGHTS_NAME).write_bytes(safetensors.torch.save(dict(state), metadata={"format": "pt"}))
+    with (folder / WEIGHTS_NAME).writing_path() as local:
+        safetensors.torch.save_file(dict(state), local, metadata={"format": "pt"})
     (folder / DESCRIPTION_NAME).write_text(description.model_dump_json(indent=1))
 
 
