@@ -212,10 +212,15 @@ def train(
         directory.change_job(training.job)
         return run_training(training, directory, runtime, watch)
     runtime = Runtime(engine, master, spark, debug=debug)
+    if init_from is not None:
+        options["init_from"] = initial_weights(str(init_from)).uri
     training = resolve_training(
-        opened, "cnn" if model is None else model, runtime.default_workers() if workers is None else workers, sync,
-        options, initial=None if init_from is None else initial_weights(str(init_from)).uri,
-    )  # fmt: skip
+        opened,
+        "cnn" if model is None else model,
+        runtime.default_workers() if workers is None else workers,
+        sync,
+        options,
+    )
     training = as_many_as_there_are(training, runtime.slots())
     runtime.check(training.workers)
     directory = RunDirectory.create(run, training.job, overwrite=overwrite)

@@ -55,7 +55,7 @@ class Control(Callback):
         stopping: conditions; asked on rank 0.
         evaluate: when the validation split is evaluated.
         validator: evaluates it; None if it never is.
-        best: keeps the best model, on rank 0; None if nothing is evaluated.
+        best: keeps the best model, on rank 0.
         checkpoint: when a checkpoint is kept.
         writer: writes it; None if none is kept, also not at the end.
         capture: the state of this worker.
@@ -74,7 +74,7 @@ class Control(Callback):
         stopping: Stopping,
         evaluate: Clock,
         validator: Validator | None,
-        best: BestModel | None,
+        best: BestModel,
         checkpoint: Clock,
         writer: CheckpointWriter | None,
         capture: Callable[[], WorkerState],
@@ -223,7 +223,7 @@ class Control(Callback):
             self._ask(self._stopping.on_evaluation, record)
             if self._world.rank == 0:
                 self._tell(progress, record)
-                if self._best is not None and self._stopping.is_best:
+                if self._stopping.is_best:
                     self._best.keep(self._model, self._stopping.history[-1], self._stopping.score)
         self._ask(self._stopping.on_check, record)
         self._hear(progress, torch.tensor([_CONDITION if self.reason is not None else _GO_ON], dtype=torch.float64))

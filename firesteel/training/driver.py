@@ -86,7 +86,6 @@ class Training:
         stopping: conditions and score.
         workers: to start with.
         notes: on the job, for people.
-        initial: URI of the weights to begin with.
         continued: whether the run was begun before.
     """
 
@@ -95,7 +94,6 @@ class Training:
     stopping: Stopping
     workers: int
     notes: list[str] = field(default_factory=list)
-    initial: str | None = None
     continued: bool = False
 
     @property
@@ -110,8 +108,6 @@ def resolve_training(
     workers: int | str,
     sync: str | None,
     options: Mapping[str, Any],
-    *,
-    initial: str | None = None,
 ) -> Training:
     """What these arguments of :func:`firesteel.train` mean, checked as far as that goes without torch.
 
@@ -121,7 +117,6 @@ def resolve_training(
         workers: a number, or ``2..8``: as many as there are, within these bounds.
         sync: strategy, or None.
         options: of the job.
-        initial: URI of the weights to begin with.
 
     Raises:
         ConfigError: for a wrong option, or too few rows for the workers.
@@ -150,7 +145,7 @@ def resolve_training(
             "the split test chooses the model here, so that its score flatters; better: --split"
             " train=0.8,validation=0.1,test=0.1"
         )
-    return Training(job, model, stopping, most, notes, initial)
+    return Training(job, model, stopping, most, notes)
 
 
 def as_many_as_there_are(training: Training, slots: int | None) -> Training:
@@ -287,10 +282,8 @@ def _forget_request(directory: RunDirectory) -> None:
 
 
 def _payload(training: Training, run: Place) -> TrainPayload:
-    return TrainPayload(
-        training.job, run.uri, travelling_source(resolve_model(training.model)), training.stopping.travelling(),
-        initial=training.initial,
-    )  # fmt: skip
+    model = travelling_source(resolve_model(training.model))
+    return TrainPayload(training.job, run.uri, model, training.stopping.travelling())
 
 
 def _stop_request(directory: RunDirectory, events: EventWriter) -> Callable[[], bool]:

@@ -46,6 +46,7 @@ class TrainJob(UpdateSettings):
         timeout_s: a worker that is silent, or does not move, for so many seconds is ended; the others wait so long for it.
         min_workers: with how many a run may begin, or go on after a failure, where there are no slots for ``workers``; None
             is ``workers``. The rows of a step stay the same: fewer workers have more of them each.
+        init_from: URI of a checkpoint or a model folder with the weights to begin with; None takes the network's own.
         validation_split: that is evaluated while training; None if nothing is.
         evaluate_every: when.
         score: of an evaluation that says which model is the best, see :mod:`firesteel.training.scores`.
@@ -78,6 +79,7 @@ class TrainJob(UpdateSettings):
     log_every: int = Field(default=10, ge=1)
     timeout_s: float = Field(default=300.0, gt=0)
     min_workers: int | None = Field(default=None, ge=1)
+    init_from: str | None = None
     validation_split: str | None = None
     evaluate_every: Trigger = Trigger()
     score: Spec = Spec(name="accuracy")
@@ -124,7 +126,6 @@ class TrainPayload:
         stopping: conditions and score, with functions of the user's own by value.
         attempt: of the launcher, different for each; workers of an attempt that Spark repeats by itself notice it.
         checkpoint: step to go on from; None begins at the beginning.
-        initial: URI of a checkpoint or a model folder with the weights to begin with; None takes the network's own.
     """
 
     job: TrainJob
@@ -133,7 +134,6 @@ class TrainPayload:
     stopping: Stopping
     attempt: str = ""
     checkpoint: int | None = None
-    initial: str | None = None
 
 
 def checked(model: type[BaseModel], values: dict[str, Any]) -> Any:

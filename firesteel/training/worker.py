@@ -6,7 +6,7 @@ import os
 import platform
 import random
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
@@ -67,11 +67,7 @@ def train_worker(payload: TrainPayload, world: World, meeting: Meeting | None) -
         checkpoint = None if payload.checkpoint is None else find_checkpoint(run, str(payload.checkpoint))
         order = job.order(dataset)
         rows = _load(job, dataset, order, world)
-        model = build_model(payload.model, input_shape=job.input_shape, num_classes=job.num_classes, seed=job.seed)
-        initialize(model, job.init, job.seed)
-        if payload.initial is not None and checkpoint is None:
-            load_initial(model, Place.of(payload.initial))
-        model.to(world.torch_device)
+        model = _built_model(payload, world)
         update = make_update(
             job, model, Timing(order.steps_per_epoch, job.epochs), world, model_name=str(payload.model.spec),
             gradients_agree=job.sync.name == "allreduce",
@@ -83,25 +79,18 @@ def train_worker(payload: TrainPayload, world: World, meeting: Meeting | None) -
         validator = _validator(job, dataset, world, normalize)
         if meeting is not None:
             stack.enter_context(meeting.process_group())
-        log = EventLog(events, world.torch_device, job.log_every)
-        writer = None
-        if not job.checkpoint_every.is_never:
-            keep = Keep(job.keep_checkpoints, job.keep_checkpoint_every)
-            writer = CheckpointWriter(run, world, meeting, keep, events, job.timeout_s)
+        writer = _checkpoint_writer(job, run, world, meeting, events)
         describe = partial(_description, payload, dataset, model)
-        best = BestModel(run, describe, writer) if validator is not None and world.rank == 0 else None
-        request = StopRequest(run / STOP_REQUEST_NAME) if world.rank == 0 else None
-        if request is not None:
-            stack.callback(request.close)
-        progress = Progress()
+        progress, log = Progress(), EventLog(events, world.torch_device, job.log_every)
         others: dict[str, Stateful] = {"progress": progress, "log": log, "update": update}
         parts = Parts(model, update.optimizer, sync, others, world.rank, world.torch_device)
-        others["control"] = control = Control(
+        control = Control(
             world=world, sync=sync, model=model, stopping=payload.stopping, evaluate=Clock(job.evaluate_every),
-            validator=validator, best=best, checkpoint=Clock(job.checkpoint_every), writer=writer,
-            capture=partial(capture, parts), requested=request or (lambda: False), events=events, epochs=job.epochs,
-            steps_per_epoch=order.steps_per_epoch,
+            validator=validator, best=BestModel(run, describe, writer), checkpoint=Clock(job.checkpoint_every),
+            writer=writer, capture=partial(capture, parts), requested=_stop_request(run, world, stack), events=events,
+            epochs=job.epochs, steps_per_epoch=order.steps_per_epoch,
         )  # fmt: skip
+        others["control"] = control
 
         def begin() -> Progress:
             if checkpoint is not None:
@@ -130,8 +119,35 @@ def train_worker(payload: TrainPayload, world: World, meeting: Meeting | None) -
         "parameters": count_parameters(model),
         "bytes_sent": sync.bytes_sent,
         "stop": progress.stop,
-        "best": _best_of(payload.stopping) if world.rank == 0 else None,
+        "best": _best_of(payload.stopping),
     }
+
+
+def _built_model(payload: TrainPayload, world: World) -> nn.Module:
+    job = payload.job
+    model = build_model(payload.model, input_shape=job.input_shape, num_classes=job.num_classes, seed=job.seed)
+    initialize(model, job.init, job.seed)
+    if job.init_from is not None and payload.checkpoint is None:
+        load_initial(model, Place.of(job.init_from))
+    return model.to(world.torch_device)
+
+
+def _checkpoint_writer(
+    job: TrainJob, run: Place, world: World, meeting: Meeting | None, events: EventWriter
+) -> CheckpointWriter | None:
+    if job.checkpoint_every.is_never:
+        return None
+    keep = Keep(job.keep_checkpoints, job.keep_checkpoint_every)
+    return CheckpointWriter(run, world, meeting, keep, events, job.timeout_s)
+
+
+def _stop_request(run: Place, world: World, stack: ExitStack) -> Callable[[], bool]:
+    """Whether the run was asked to stop; rank 0 looks."""
+    if world.rank:
+        return lambda: False
+    request = StopRequest(run / STOP_REQUEST_NAME)
+    stack.callback(request.close)
+    return request
 
 
 def _begin_attempt(events: EventWriter, run: Place, payload: TrainPayload, world: World) -> None:

@@ -178,6 +178,17 @@ def test_initial_weights_come_from_a_checkpoint(dataset: Path, tmp_path: Path) -
     assert not (tmp_path / "other").exists()
 
 
+def test_initial_weights_are_part_of_the_job(dataset: Path, tmp_path: Path, weights: Weights) -> None:
+    """A run that begins again because it has no checkpoint yet begins with them again."""
+    options = SMALL | {"model": "mlp:hidden=[8]"}
+    firesteel.train(dataset, tmp_path / "first", **options)
+    firesteel.train(dataset, tmp_path / "run", init_from=tmp_path / "first", **options)
+    run = only(tmp_path / "run", 16, tmp_path / "copy")
+    shutil.rmtree(run / "checkpoints")
+    resumed(dataset, run)
+    assert weights(run) == weights(tmp_path / "run")
+
+
 def test_half_a_checkpoint_is_none(dataset: Path, tmp_path: Path) -> None:
     firesteel.train(dataset, tmp_path / "run", model="mlp:hidden=[8]", **SMALL, **ALL)
     place = Place.of(str(tmp_path / "run"))
