@@ -31,6 +31,9 @@ from firesteel.storage import Place
 
 EVENTS_FOLDER = "events"
 LAUNCHER = "launcher"
+STOP_REQUESTED = "stop requested"
+"""Why a training ended that somebody asked to stop, to go on with it later."""
+
 _FLUSH_SECONDS = 0.25
 _SEGMENT_SECONDS = 5.0
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from firesteel.monitoring.events import LAUNCHER
+from firesteel.monitoring.events import LAUNCHER, STOP_REQUESTED
 
 _RATE_WINDOW = 20
 
@@ -184,7 +184,8 @@ class RunState:
         self.warnings.append(event["message"])
 
     def _on_end(self, event: dict[str, Any]) -> None:
-        self._worker(event).status = "done"
+        # One that was asked to stop has ended, but has more to do.
+        self._worker(event).status = "ended" if event.get("stop") == STOP_REQUESTED else "done"
 
     def _on_finish(self, event: dict[str, Any]) -> None:
         self.status, self.summary = "done", event

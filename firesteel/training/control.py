@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from firesteel.data.loader import Batch
 from firesteel.errors import FiresteelError
 from firesteel.evaluation.counts import Evaluation
-from firesteel.monitoring.events import EventWriter
+from firesteel.monitoring.events import STOP_REQUESTED, EventWriter
 from firesteel.process import POSITION, WAITS
 from firesteel.storage import Place
 from firesteel.sync.base import SyncStrategy
@@ -29,7 +29,6 @@ from firesteel.training.best import BestModel
 from firesteel.training.callbacks import Callback, Progress
 from firesteel.training.checkpoint_writer import CheckpointWriter
 from firesteel.training.conditions import MaximumSteps, Record
-from firesteel.training.run import STOP_REQUESTED
 from firesteel.training.state import WorkerState
 from firesteel.training.stopping import Stopping, StopReason
 from firesteel.training.triggers import Clock

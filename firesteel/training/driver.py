@@ -15,7 +15,7 @@ from firesteel.data.manifest import Dataset
 from firesteel.errors import ConfigError, FiresteelError, WorkerFailed
 from firesteel.launch import Question
 from firesteel.models.registry import ZOO, resolve_model, travelling_source
-from firesteel.monitoring.events import LAUNCHER, EventWriter, read_events
+from firesteel.monitoring.events import LAUNCHER, STOP_REQUESTED, EventWriter, read_events
 from firesteel.monitoring.state import RunState
 from firesteel.specs import Spec
 from firesteel.storage import Place
@@ -23,7 +23,7 @@ from firesteel.sync import check_sync
 from firesteel.training.attempts import Attempts
 from firesteel.training.interruption import Interruption
 from firesteel.training.job import TrainJob, TrainPayload, checked
-from firesteel.training.run import STOP_REQUESTED, RunDirectory
+from firesteel.training.run import RunDirectory
 from firesteel.training.schedules import Timing
 from firesteel.training.settings import check_settings
 from firesteel.training.stop_specs import check_stopping, resolve_stopping

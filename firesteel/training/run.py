@@ -18,9 +18,6 @@ MODEL_FOLDER = "model"
 REPLACED_FOLDER = "replaced"
 """Where a run that is being overwritten waits until the new one has its model."""
 
-STOP_REQUESTED = "stop requested"
-"""Why a training ended that somebody asked to stop, to go on with it later."""
-
 STOP_REQUEST_NAME = "stop-requested"
 """A file that asks the workers to keep a checkpoint and stop."""
 

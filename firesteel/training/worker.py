@@ -24,7 +24,7 @@ from firesteel.errors import CheckpointError, DatasetError, FiresteelError, Mode
 from firesteel.launch import lost_a_peer, place_of
 from firesteel.models import build_model, count_parameters
 from firesteel.models.description import ModelDescription, normalization_for, save_model
-from firesteel.monitoring.events import EventWriter, events_of
+from firesteel.monitoring.events import STOP_REQUESTED, EventWriter, events_of
 from firesteel.storage import Place
 from firesteel.sync import alone, make_sync
 from firesteel.sync.base import SyncStrategy
@@ -37,7 +37,7 @@ from firesteel.training.initialization import initialize
 from firesteel.training.job import TrainJob, TrainPayload
 from firesteel.training.loop import train
 from firesteel.training.resume import load_initial, state_for
-from firesteel.training.run import STOP_REQUEST_NAME, STOP_REQUESTED, RunDirectory
+from firesteel.training.run import STOP_REQUEST_NAME, RunDirectory
 from firesteel.training.schedules import Timing
 from firesteel.training.settings import learning_rate_line
 from firesteel.training.state import Parts, Stateful, capture, restore

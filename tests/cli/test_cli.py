@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -119,7 +120,7 @@ def test_a_mistake_gets_a_few_lines_and_leaves_nothing(
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [
-        (["--workers", "0"], 2, "workers must be a whole number, 1 or more, got 0"),
+        (["--workers", "0"], 2, "workers must be a whole number, 1 or more, or two as in 2..8, got '0'"),
         (["--epochs", "0"], 2, "epochs: input should be greater than or equal to 1, got 0"),
         (["--model", "cn"], 1, "there is no model 'cn'"),
         (["--optimizer", "adm"], 2, "Did you mean 'adam'?"),
@@ -194,7 +195,7 @@ def test_a_stopped_training_ends_its_workers_and_says_so(
     process.send_signal(number)
     _, error = process.communicate(timeout=60)
     assert process.returncode == status
-    assert "Stopped." in error
+    assert re.search(r"Stopped\. .* has a checkpoint of step [\d,]+: the same command with --resume goes on\.", error)
     assert "Traceback" not in error
     _gone(pids)
     assert not (tmp_path / "run" / "model").exists()
