@@ -76,7 +76,7 @@ def test_evaluation_on_spark_counts_the_same(spark: Any, dataset: Path, tmp_path
 def test_a_failing_rank_is_named_on_the_driver(sync: str, spark: Any, dataset: Path, tmp_path: Path) -> None:
     with pytest.raises(WorkerFailed, match=r"worker 1 of 2 .*ValueError: this network is tired") as caught:
         firesteel.train(
-            dataset, tmp_path / "run", model="tests.networks:Misbehaving", workers=2, sync=sync, spark=spark, epochs=5,
+            dataset, tmp_path / "run", model="tests.networks:Misbehaving", workers=2, sync=sync, spark=spark, epochs=5, max_restarts=0,
             batch_size=4, threads=1,
         )  # fmt: skip
     assert len(str(caught.value).splitlines()) <= 4
@@ -93,7 +93,7 @@ def test_a_killed_worker_is_named_and_the_session_lives_on(
     with pytest.raises(WorkerFailed, match=f"worker 1 of 2 on .* {how}"):
         firesteel.train(
             dataset, tmp_path / "run", model=f"tests.networks:Misbehaving:what={what}", workers=2, spark=spark, epochs=5,
-            batch_size=4, threads=1,
+            batch_size=4, threads=1, max_restarts=0,
         )  # fmt: skip
     assert firesteel.train(dataset, tmp_path / "next", spark=spark, workers=2, **SMALL).rows == 240
     assert set(Path(tempfile.gettempdir()).glob("firesteel-*")) <= before
@@ -286,7 +286,7 @@ def test_local_cluster_gives_the_same_weights_and_names_a_killed_worker(
                                     sync="average:every=2", **options)
                     try:
                         firesteel.train({str(dataset)!r}, {str(tmp_path / "killed")!r}, epochs=5,
-                                        model="tests.networks:Misbehaving:what=kill", **options)
+                                        model="tests.networks:Misbehaving:what=kill", max_restarts=0, **options)
                     except WorkerFailed as error:
                         print("named", error.rank)
         """)
@@ -311,7 +311,8 @@ def test_a_stage_that_spark_repeats_is_not_trained_twice(dataset: Path, tmp_path
             spark = SparkSession.builder.master("local-cluster[2,1,1024]").config("spark.ui.enabled", "false").getOrCreate()
             try:
                 firesteel.train({str(dataset)!r}, {str(tmp_path / "run")!r}, epochs=3, spark=spark, workers=2,
-                                model="tests.networks:Misbehaving:what=kill", batch_size=4, threads=1)
+                                model="tests.networks:Misbehaving:what=kill_parent", max_restarts=0, batch_size=4,
+                                threads=1)
             except WorkerFailed as error:
                 print("named", error.rank, str(error).splitlines()[0])
         """)

@@ -121,5 +121,5 @@ def test_a_worker_that_fails_ends_the_run(rank: int, what: str, message: str, da
     with pytest.raises(WorkerFailed, match=rf"worker {rank} of 3 .*{message}"):
         firesteel.train(
             dataset, tmp_path / "run", model=f"tests.networks:Misbehaving:what={what},rank={rank}", workers=3,
-            sync="async:every=2", engine="local", epochs=5, batch_size=4, threads=1,
+            sync="async:every=2", engine="local", epochs=5, batch_size=4, threads=1, max_restarts=0,
         )  # fmt: skip

@@ -40,6 +40,7 @@ def _payload(dataset: Path, run: Path) -> Any:
     from firesteel.data.manifest import Dataset
     from firesteel.models import resolve_model
     from firesteel.training.job import TrainJob
+    from firesteel.training.stop_specs import resolve_stopping
     from firesteel.training.worker import TrainPayload
 
     opened = Dataset.open(str(dataset))
@@ -47,7 +48,7 @@ def _payload(dataset: Path, run: Path) -> Any:
         dataset=str(dataset), fingerprint=opened.manifest.fingerprint, input_shape=opened.feature.shape, num_classes=10,
         **SMALL,
     )  # fmt: skip
-    return TrainPayload(job, str(run), resolve_model(SMALL["model"]))
+    return TrainPayload(job, str(run), resolve_model(SMALL["model"]), resolve_stopping([]))
 
 
 def test_a_run_repeats_bit_by_bit(dataset: Path, tmp_path: Path, weights: Callable[[Path], bytes]) -> None:
@@ -68,7 +69,7 @@ def test_a_worker_that_raises_is_named_and_the_others_end(sync: str, dataset: Pa
     with pytest.raises(WorkerFailed, match=r"worker 1 of 2 .*ValueError: this network is tired") as caught:
         firesteel.train(
             dataset, tmp_path / "run", model="tests.networks:Misbehaving", workers=2, sync=sync, engine="local",
-            epochs=5, batch_size=4, threads=1,
+            epochs=5, batch_size=4, threads=1, max_restarts=0,
         )  # fmt: skip
     assert caught.value.rank == 1
     assert "networks.py" in str(caught.value)
@@ -80,7 +81,7 @@ def test_a_worker_that_is_killed_is_named(dataset: Path, tmp_path: Path) -> None
     with pytest.raises(WorkerFailed, match=r"worker 1 of 2 .* killed by signal SIGKILL"):
         firesteel.train(
             dataset, tmp_path / "run", model="tests.networks:Misbehaving:what=kill", workers=2, engine="local",
-            epochs=5, batch_size=4, threads=1,
+            epochs=5, batch_size=4, threads=1, max_restarts=0,
         )  # fmt: skip
 
 
@@ -95,7 +96,7 @@ def test_a_worker_that_hangs_is_named_within_the_timeout(what: str, sync: str, d
     with pytest.raises(WorkerFailed, match=f"worker 1 of 2 .* {why}") as caught:
         firesteel.train(
             dataset, tmp_path / "run", model=f"tests.networks:Misbehaving:what={what}", workers=2, engine="local",
-            epochs=5, batch_size=4, threads=1, sync=sync, timeout_s=6,
+            epochs=5, batch_size=4, threads=1, sync=sync, timeout_s=6, max_restarts=0,
         )  # fmt: skip
     assert caught.value.rank == 1
 
@@ -107,6 +108,7 @@ def test_failing_in_an_exchange_of_many_never_hangs(dataset: Path, tmp_path: Pat
             firesteel.train(
                 dataset, tmp_path / str(run), model=f"tests.networks:Misbehaving:rank={run % 3}", workers=3,
                 engine="local", sync="allreduce", epochs=5, batch_size=4, threads=1, timeout_s=30,
+                max_restarts=0,
             )  # fmt: skip
 
 
