@@ -71,7 +71,7 @@ class Attempts:
                     raise
                 slots = self._launcher.slots() or self._workers
                 self._workers = max(least, min(slots, self._workers - 1))
-                self._events.write("warning", message=f"too few slots; trying {self._workers} workers")
+                self._events.write("warning", message=f"too few slots; trying {_workers(self._workers)}")
 
     def _attempt(self) -> list[dict[str, Any]]:
         checkpoint = find_checkpoint(self._run)
@@ -100,10 +100,15 @@ class Attempts:
         self.restarts += 1
         checkpoint = find_checkpoint(self._run)
         where = "the beginning" if checkpoint is None else f"step {checkpoint.info.step}"
+        reason = str(failure).splitlines()[0].rstrip(".")
         self._events.write(
-            "restart", number=self.restarts, rank=failure.rank, reason=str(failure).splitlines()[0],
-            message=f"{str(failure).splitlines()[0]}; going on from {where}", lost=time.time(),
+            "restart", number=self.restarts, rank=failure.rank, reason=reason,
+            message=f"{reason}; going on from {where}", lost=time.time(),
         )  # fmt: skip
+
+
+def _workers(number: int) -> str:
+    return f"{number} worker{'s' * (number != 1)}"
 
 
 def _comes_back(before: WorkerFailed | None, now: WorkerFailed) -> bool:

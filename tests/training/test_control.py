@@ -197,7 +197,8 @@ def test_a_signal_keeps_a_checkpoint(
     events = read_events(Place.of(str(run)))
     kept = [event for event in events if event["event"] == "checkpoint"]
     assert [event["reason"] for event in kept] == ["stop"]
-    assert events[-1]["error"] == "stopped"
+    # Not the last event of all: within a millisecond the order of two writers is open.
+    assert [event["error"] for event in events if event["event"] == "failed"] == ["stopped"]
     assert not (run / "stop-requested").exists()
     step = kept[0]["step"]
     stop = [f"steps:maximum={step + 40}"]
