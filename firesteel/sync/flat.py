@@ -11,15 +11,20 @@ from torch import Tensor, nn
 
 def floating_state(model: nn.Module) -> list[Tensor]:
     """Parameters and floating buffers (batch-norm statistics), each once. Integer buffers are counters, equal anyway."""
-    seen: dict[int, Tensor] = {}
-    for tensor in [*model.parameters(), *model.buffers()]:
-        if tensor.is_floating_point():
-            seen.setdefault(id(tensor), tensor.data)
-    return list(seen.values())
+    return [tensor.data for tensor in floating_tensors(model)]
+
+
+def floating_tensors(model: nn.Module) -> list[Tensor]:
+    """The same as the model has them, with their gradients."""
+    tensors = [*model.parameters(), *model.buffers()]
+    return list({id(tensor): tensor for tensor in tensors if tensor.is_floating_point()}.values())
 
 
 class FlatBuffers:
-    """A fixed list of tensors and, for each dtype among them, one buffer that holds them one behind the other."""
+    """A fixed list of tensors and, for each dtype among them, one buffer that holds them one behind the other.
+
+    Made by all ranks together, inside a process group.
+    """
 
     def __init__(self, tensors: Iterable[Tensor]):
         self._groups: list[tuple[Tensor, list[Tensor], list[Tensor]]] = []
@@ -27,23 +32,21 @@ class FlatBuffers:
         for tensor in tensors:
             by_dtype.setdefault(tensor.dtype, []).append(tensor)
         for dtype, group in by_dtype.items():
-            flat = torch.empty(sum(tensor.numel() for tensor in group), dtype=dtype, device=group[0].device)
-            views = [
-                piece.view_as(tensor)
-                for piece, tensor in zip(flat.split([tensor.numel() for tensor in group]), group, strict=True)
-            ]
+            sizes = [tensor.numel() for tensor in group]
+            used, world_size = sum(sizes), dist.get_world_size()
+            flat = torch.zeros(-(-used // world_size) * world_size, dtype=dtype, device=group[0].device)
+            views = [piece.view_as(tensor) for piece, tensor in zip(flat[:used].split(sizes), group, strict=True)]
             self._groups.append((flat, views, group))
 
     @property
     def num_bytes(self) -> int:
-        return sum(flat.numel() * flat.element_size() for flat, _, _ in self._groups)
+        return sum(tensor.numel() * tensor.element_size() for _, _, tensors in self._groups for tensor in tensors)
 
     def weighted_sum(self, weight: float) -> None:
-        """Replace each tensor on every rank by the sum over ranks of ``weight * tensor``."""
+        """Replace each tensor on every rank by the sum over ranks of ``weight * tensor``; on CPUs in the ranks' order."""
         for flat, views, tensors in self._groups:
             torch._foreach_copy_(views, tensors)
-            flat.mul_(weight)
-            dist.all_reduce(flat)
+            _sum_over_ranks(flat.mul_(weight))
             torch._foreach_copy_(tensors, views)
 
     def broadcast(self) -> None:
@@ -52,6 +55,24 @@ class FlatBuffers:
             torch._foreach_copy_(views, tensors)
             dist.broadcast(flat, src=0)
             torch._foreach_copy_(tensors, views)
+
+
+def _sum_over_ranks(flat: Tensor) -> None:
+    """Replace a vector, whose length the number of ranks divides, by the sum over ranks.
+
+    On CPUs its bits follow from the values alone: gloo's all-reduce adds up in an order that depends on where an element lies, and
+    workers of one host add without gloo. Each rank adds up its share: as many bytes travel as in an all-reduce.
+    """
+    world_size = dist.get_world_size()
+    if world_size <= 2 or flat.device.type != "cpu":  # the sum of two numbers has no order
+        dist.all_reduce(flat)
+        return
+    parts = torch.empty_like(flat)
+    dist.all_to_all_single(parts, flat)
+    first, *others = parts.view(world_size, -1)
+    for part in others:
+        first.add_(part)
+    dist.all_gather(list(flat.view(world_size, -1)), first)
 
 
 class FlatVector:
