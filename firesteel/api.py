@@ -59,7 +59,7 @@ def prepare(
         workers: processes of the local engine; None is one a core. Spark takes as many tasks as it has slots.
         watch: shows the progress.
         options: see :class:`firesteel.data.preparation.PrepareOptions`: format, size, channels, split, min_per_class,
-            encoding, seed, shard_bytes, format_options.
+            max_per_class, balance, policy, encoding, seed, shard_bytes, format_options.
 
     Returns:
         the dataset, and whether it was reused.

@@ -64,6 +64,15 @@ def prepare(
     ] = None,
     encoding: Annotated[str, typer.Option(help="raw (fastest) or jpeg (smallest).")] = "raw",
     min_per_class: Annotated[int, typer.Option(metavar="N", help="Drop classes with fewer rows.")] = 1,
+    max_per_class: Annotated[
+        int | None, typer.Option(metavar="N", help="Training rows of a class that stay; the others are dropped.")
+    ] = None,
+    balance: Annotated[
+        int | None, typer.Option(metavar="N", help="Generate pictures until each class has N training rows.")
+    ] = None,
+    policy: Annotated[
+        str | None, typer.Option(help="How: default, light, upright, or a .yaml or .json file. Default: default.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of the split and of the mixing.")] = 12345,
     shard_mb: Annotated[int, typer.Option(metavar="MB", help="Size of a shard.")] = 32,
     id_field: Annotated[str | None, typer.Option(help="bson: names a record. Default: _id")] = None,
@@ -93,6 +102,9 @@ def prepare(
             split=split,
             encoding=encoding,
             min_per_class=min_per_class,
+            max_per_class=max_per_class,
+            balance=balance,
+            policy=policy,
             seed=seed,
             shard_bytes=shard_mb << 20,
             overwrite=overwrite,
@@ -106,6 +118,36 @@ def prepare(
             print_json(prepared_as_json(result))
         else:
             show_prepared(result)
+
+
+@app.command()
+def augment(
+    source: Annotated[str, typer.Argument(help="A prepared dataset, or a source of pictures.")],
+    sheet: Annotated[str, typer.Argument(help="PNG file to write.")],
+    policy: Annotated[str, typer.Option(help="default, light, upright, or a .yaml or .json file.")] = "default",
+    pictures: Annotated[int, typer.Option(metavar="N", help="How many pictures.")] = 6,
+    copies: Annotated[int, typer.Option(metavar="N", help="Generated pictures of each.")] = 10,
+    each: Annotated[bool, typer.Option("--each", help="Show each operation of the policy alone.")] = False,
+    size: Annotated[
+        str | None, typer.Option(help="HEIGHTxWIDTH. Default: that of the dataset, or of the first picture.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="With that of prepare: the pictures that it generates.")] = 12345,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace that file.")] = False,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Write a picture that shows what an augmentation policy does: a row a picture, the original first."""
+    with answering(debug):
+        from firesteel.data.augmentation.preview import write_sheet
+
+        shown = write_sheet(
+            source, sheet, policy=policy, pictures=pictures, copies=copies, each=each, size=size, seed=seed,
+            overwrite=overwrite,
+        )  # fmt: skip
+        if as_json:
+            print_json(shown)
+        else:
+            say(f"Wrote {shown['sheet']}: {shown['pictures']} pictures, {shown['copies']} copies each.")
 
 
 @app.command(cls=SettingsCommand)

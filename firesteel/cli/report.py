@@ -62,7 +62,9 @@ def show_prepared(result: Prepared) -> None:
         f"  features  {shape} {manifest.feature.dtype}, {manifest.feature.encoding}; {shards} shards, {size / 1e6:.1f} MB"
     )
     say(
-        f"  records   {counts.read:,} read = {counts.written:,} written + {counts.dropped:,} dropped"
+        f"  records   {counts.read:,} read"
+        + (f" + {counts.generated:,} generated" if counts.generated else "")
+        + f" = {counts.written:,} written + {counts.dropped:,} dropped"
         f" + {counts.quarantined:,} quarantined"
     )
     for reason, count in manifest.quarantine.reasons.items():

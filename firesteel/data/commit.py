@@ -16,6 +16,8 @@ from datetime import datetime, timezone
 from typing import Any
 
 from firesteel._version import __version__
+from firesteel.data.augmentation.policy import Policy
+from firesteel.data.balance import BalanceRule, shortages
 from firesteel.data.manifest import (
     MANIFEST_NAME,
     Counts,
@@ -43,7 +45,7 @@ from firesteel.data.preparation import (
 from firesteel.data.progress import announce_rows
 from firesteel.data.sources import ArraySpec
 from firesteel.data.split import SplitRule
-from firesteel.errors import DataError, DatasetError
+from firesteel.errors import ConfigError, DataError, DatasetError
 from firesteel.storage import Place
 
 _MAX_REASONS = 50
@@ -157,7 +159,8 @@ def prepare_dataset(
     with _marked(place, fingerprint) as token:
         made = engine() if callable(engine) else engine
         plan, index = make_plan(facts, made, place, options, token)
-        announce_rows(place / PROGRESS_FOLDER, sum(index.counts.values()))
+        generated = plan.balance.generated if plan.balance else 0
+        announce_rows(place / PROGRESS_FOLDER, sum(index.counts.values()) + generated)
         with watching(place) if watching else contextlib.nullcontext():
             reports = made.write(plan)
         manifest = _manifest(facts, options, plan, index, sum(reports, Report()), fingerprint)
@@ -177,7 +180,12 @@ def make_plan(
     elif options.size is not None or options.channels is not None:
         raise DataError("--size and --channels are for encoded pictures; this source holds arrays of fixed shape.")
     feature = feature_of(image, facts.array, options.encoding)
-    index = engine.index(options.seed, list(fractions.values()) if fractions else None)
+    if options.balance is not None and feature.kind != "image":
+        raise ConfigError(
+            f"--balance generates pictures; this source holds arrays of shape {feature.shape}. Train with"
+            " --class-weights balanced or --sampling balanced instead."
+        )
+    index = engine.index(options.seed, list(fractions.values()) if fractions else None, options.targets)
     kept, dropped = kept_and_dropped(index, facts.class_names, options.min_per_class)
     if not kept:
         raise DataError(
@@ -197,8 +205,16 @@ def make_plan(
         options.seed,
         options.shard_bytes,
         token,
+        _balance_rule(index, kept, options),
     )
     return plan, index
+
+
+def _balance_rule(index: ClassIndex, kept: list[str], options: PrepareOptions) -> BalanceRule | None:
+    if not options.targets:
+        return None
+    policy = None if options.balance is None else options.policy or Policy.of("default")
+    return BalanceRule(options.seed, {name: index.quotas[name] for name in kept if name in index.quotas}, policy)
 
 
 def commit(place: Place, manifest: Manifest) -> None:
@@ -265,7 +281,7 @@ def _fingerprint(facts: SourceFacts, options: PrepareOptions) -> str:
 def _manifest(
     facts: SourceFacts, options: PrepareOptions, plan: PreparePlan, index: ClassIndex, report: Report, fingerprint: str
 ) -> Manifest:
-    if report.read != report.written + report.dropped + report.quarantined:
+    if report.read + report.generated != report.written + report.dropped + report.quarantined:
         raise AssertionError(f"rows do not add up: {report}")
     splits = {name: _split(name, len(plan.labels), report) for name in plan.splits}
     if not splits.get("train") or not splits["train"].rows:
@@ -282,6 +298,7 @@ def _manifest(
         "size": [plan.image.height, plan.image.width] if plan.image else None,
         "channels": plan.image.channels if plan.image else None,
         "split": options.split or (None if plan.rule is None else DEFAULT_SPLIT),
+        "policy": plan.balance.policy.model_dump(mode="json") if plan.balance and plan.balance.policy else None,
     }
     return Manifest(
         fingerprint=fingerprint,
@@ -295,7 +312,7 @@ def _manifest(
             read=report.read,
             written=report.written,
             dropped=report.dropped,
-            generated=0,
+            generated=report.generated,
             quarantined=report.quarantined,
         ),
         quarantine=Quarantine(reasons=_top_reasons(report.reasons), shards=report.quarantine),
@@ -341,8 +358,13 @@ def _warnings(
     if few:
         warnings.append(
             f"{_classes(few, 'was', 'were')} dropped for having fewer than {options.min_per_class}"
-            f" row{'s' * (options.min_per_class > 1)} ({_some(few)}): {report.dropped} rows"
+            f" row{'s' * (options.min_per_class > 1)} ({_some(few)}): {report.dropped - report.surplus} rows"
         )
+    if report.surplus:
+        warnings.append(
+            f"{report.surplus} training rows were dropped: their classes have {options.max_per_class} others each"
+        )
+    warnings += shortages(plan.balance, plan.labels, train) if plan.balance else []
     if empty:
         warnings.append(f"{_classes(empty, 'has no row and is', 'have no row and are')} left out ({_some(empty)})")
     unseen = [name for name, rows, total in zip(plan.labels, train, totals) if total and not rows]

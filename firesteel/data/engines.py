@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from firesteel.data.balance import Targets
 from firesteel.data.partition import write_partition
 from firesteel.data.preparation import (
+    INDEX_COLUMNS,
     ClassIndex,
     Engine,
     PreparePlan,
@@ -36,7 +38,8 @@ def partition_count(source: Source, plan: PreparePlan | None = None) -> int:
     by_result = 0
     if plan is not None and source.rows is not None:
         row_bytes = math.prod(plan.feature.shape) * np.dtype(plan.feature.dtype).itemsize
-        by_result = -(-source.rows * row_bytes // plan.shard_bytes)
+        rows = source.rows + (plan.balance.generated if plan.balance else 0)
+        by_result = -(-rows * row_bytes // plan.shard_bytes)
     return max(_MIN_PARTITIONS, by_source, by_result)
 
 
@@ -59,9 +62,9 @@ def write_source_partition(plan: PreparePlan, source: Source, number: int, parti
     return write_partition(plan, number, source.rows_of(partition))
 
 
-def index_on_driver(source: Source, seed: int, fractions: Sequence[float] | None) -> ClassIndex:
+def index_on_driver(source: Source, seed: int, fractions: Sequence[float] | None, targets: Targets) -> ClassIndex:
     """The index of a source whose listing is on the driver anyway (folders, idx labels)."""
-    return class_index((index_partition(source, part, seed) for part in source.partitions(1)), fractions)
+    return class_index((index_partition(source, part, seed) for part in source.partitions(1)), fractions, targets)
 
 
 @dataclass(frozen=True)
@@ -90,16 +93,16 @@ class SourceEngine(Engine):
     def sample(self, count: int) -> Iterator[Row]:
         return self._source.sample(count)
 
-    def index(self, seed: int, fractions: Sequence[float] | None) -> ClassIndex:
+    def index(self, seed: int, fractions: Sequence[float] | None, targets: Targets) -> ClassIndex:
         if not isinstance(self._source, BsonSource):
-            return index_on_driver(self._source, seed, fractions)
+            return index_on_driver(self._source, seed, fractions, targets)
         partitions = self._cut()
         share = _Share(self._source, partitions, seed)
         if self._source.size_bytes < _SOURCE_BYTES:  # sooner done than processes are started
             parts = _index_share(share, World(), None)
         else:
             parts = self._run(_index_share, share)
-        return class_index((_index_batch(*part) for _, part in sorted(parts, key=_number)), fractions)
+        return class_index((_index_batch(*part) for _, part in sorted(parts, key=_number)), fractions, targets)
 
     def write(self, plan: PreparePlan) -> list[Report]:
         partitions = self._cut(plan)
@@ -117,19 +120,22 @@ def _number(part: tuple[int, Any]) -> int:
 
 
 def _index_share(share: _Share, world: World, meeting: Meeting | None) -> list[tuple[int, Any]]:
-    """(label names, label codes, keys) of each partition of this process, JSON-able."""
+    """(label names, label codes, other columns) of each partition of this process, JSON-able."""
     done = []
     for number in range(world.rank, len(share.partitions), world.world_size):
         batch = index_partition(share.source, share.partitions[number], share.seed)
         labels = batch.column("label").dictionary_encode()
         codes = labels.indices.to_pylist()
-        done.append((number, (labels.dictionary.to_pylist(), codes, batch.column("key").to_pylist())))
+        others = [batch.column(name).to_pylist() for name in INDEX_COLUMNS[1:]]
+        done.append((number, (labels.dictionary.to_pylist(), codes, others)))
     return done
 
 
-def _index_batch(names: list[str], codes: list[int], keys: list[int]) -> pa.RecordBatch:
+def _index_batch(names: list[str], codes: list[int], others: list[list[Any]]) -> pa.RecordBatch:
     labels = pa.DictionaryArray.from_arrays(pa.array(codes, pa.int32()), pa.array(names, pa.string()))
-    return pa.RecordBatch.from_arrays([labels, pa.array(keys, pa.int64())], names=["label", "key"])
+    key, row_key, training = others
+    columns = [labels, pa.array(key, pa.int64()), pa.array(row_key, pa.int64()), pa.array(training, pa.bool_())]
+    return pa.RecordBatch.from_arrays(columns, names=INDEX_COLUMNS)
 
 
 def _write_share(share: _Share, world: World, meeting: Meeting | None) -> list[tuple[int, dict[str, Any]]]:
@@ -144,12 +150,15 @@ def _write_share(share: _Share, world: World, meeting: Meeting | None) -> list[t
 def report_to_json(report: Report) -> dict[str, Any]:
     """A report as JSON-able values."""
     return {
-        "counts": [report.read, report.written, report.dropped, report.quarantined, report.resized, report.recolored],
+        "counts": [
+            report.read, report.written, report.dropped, report.quarantined, report.resized, report.recolored,
+            report.generated, report.surplus,
+        ],
         "reasons": dict(report.reasons),
         "shards": [[split, w.shard.model_dump(), list(w.rows_per_class.items())] for split, w in report.shards],
         "quarantine": [shard.model_dump() for shard in report.quarantine],
         "sums": None if report.sums is None else [report.sums.count, report.sums.total, report.sums.squares],
-    }
+    }  # fmt: skip
 
 
 def report_from_json(value: dict[str, Any]) -> Report:
@@ -160,11 +169,11 @@ def report_from_json(value: dict[str, Any]) -> Report:
     from firesteel.data.shards import WrittenShard
     from firesteel.data.statistics import ChannelSums
 
-    read, written, dropped, quarantined, resized, recolored = value["counts"]
+    read, written, dropped, quarantined, resized, recolored, generated, surplus = value["counts"]
     return Report(
         read, written, dropped, quarantined, Counter(value["reasons"]),
         [(split, WrittenShard(Shard(**shard), {int(k): n for k, n in rows})) for split, shard, rows in value["shards"]],
         [Shard(**shard) for shard in value["quarantine"]],
         None if value["sums"] is None else ChannelSums(*value["sums"]),
-        resized, recolored,
+        resized, recolored, generated, surplus,
     )  # fmt: skip

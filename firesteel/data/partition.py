@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from firesteel.data.augmentation.generate import Original, generate
 from firesteel.data.manifest import Feature
 from firesteel.data.marker import check_token
 from firesteel.data.preparation import PROGRESS_FOLDER, PreparePlan, Report
@@ -20,8 +21,10 @@ from firesteel.data.statistics import ChannelSums
 from firesteel.errors import FormatError
 from firesteel.formats import images
 from firesteel.storage import Place
+from firesteel.world import using_threads
 
 _SUM_ROWS = 256
+_COPIES_AT_A_TIME = 64
 
 
 def write_partition(plan: PreparePlan, number: int, rows: Iterable[Row]) -> Report:
@@ -59,6 +62,7 @@ class _PartitionWriter:
         self._label_of = {name: label for label, name in enumerate(plan.labels)}
         self._report = Report()
         self._quarantine: list[dict[str, Any]] = []
+        self._copies: list[tuple[Original, int, str]] = []
         self._sums = _TrainingSums(plan.feature)
         self._writers = {
             split: ShardWriter(
@@ -77,9 +81,12 @@ class _PartitionWriter:
             except FormatError as error:
                 self._set_aside(row.id, str(error), row.data)
             if self._report.read % 64 == 0:
-                self._progress.say(self._report.read)
+                self._say_progress()
         self._close()
         return self._report
+
+    def _say_progress(self, *, at_once: bool = False) -> None:
+        self._progress.say(self._report.read + self._report.generated, at_once=at_once)
 
     def _take(self, row: Row) -> None:
         plan, label, split = self._plan, row.label, row.split
@@ -96,14 +103,43 @@ class _PartitionWriter:
             split = plan.rule.split_of(label, row.id if row.group is None else row.group)
         elif split is None:
             raise FormatError("in no split of the source")
-        raw, stored = self._encode(row.data)
+        copies = plan.balance.copies_of(label, row.id) if plan.balance and split == "train" else 0
+        if copies is None:
+            self._report.dropped += 1
+            self._report.surplus += 1
+            return
+        raw = self._decode(row.data)
+        self._write(split, row.id, label, raw)
+        for number in range(1, copies + 1):
+            self._copies.append((Original(row.id, raw), number, label))
+            if len(self._copies) == _COPIES_AT_A_TIME:
+                self._generate()
+
+    def _generate(self) -> None:
+        """Generate and write the copies that are waiting."""
+        assert self._plan.balance is not None
+        assert self._plan.balance.policy is not None
+        with using_threads(1):  # the other cores have tasks of their own
+            pictures = generate(
+                self._plan.balance.policy,
+                [(original, number) for original, number, _ in self._copies],
+                self._plan.balance.seed,
+            )
+        for (original, number, label), pixels in zip(self._copies, pictures):
+            self._write("train", f"{original.id}+{number}", label, pixels)
+        self._report.generated += len(self._copies)
+        self._copies.clear()
+        self._say_progress()
+
+    def _write(self, split: str, row_id: str, label: str, raw: np.ndarray) -> None:
         if split == "train":
             self._sums.add(raw)
-        self._writers[split].add(row.id, self._label_of[label], stored)
+        stored = images.encode_jpeg(raw.transpose(1, 2, 0)) if self._plan.feature.encoding == "jpeg" else raw
+        self._writers[split].add(row_id, self._label_of[label], stored)
         self._report.written += 1
 
-    def _encode(self, data: bytes) -> tuple[np.ndarray, np.ndarray | bytes]:
-        """The row as an array of the feature's dtype and shape, and as it is stored."""
+    def _decode(self, data: bytes) -> np.ndarray:
+        """The row as an array of the feature's dtype and shape."""
         spec, feature = self._plan.image, self._plan.feature
         if spec is None:
             expected = math.prod(feature.shape) * np.dtype(feature.dtype).itemsize
@@ -112,12 +148,11 @@ class _PartitionWriter:
             values = np.frombuffer(data, dtype=feature.dtype).reshape(feature.shape)
             if values.dtype.kind == "f" and not np.isfinite(values).all():
                 raise FormatError("array with NaN or infinity")
-            return values, values
+            return values
         decoded = images.decode(data, spec)
         self._report.resized += decoded.original[:2] != (spec.height, spec.width)
         self._report.recolored += decoded.original[2] > spec.channels
-        values = np.ascontiguousarray(decoded.pixels.transpose(2, 0, 1))  # (H, W, C) -> (C, H, W)
-        return values, images.encode_jpeg(decoded.pixels) if feature.encoding == "jpeg" else values
+        return np.ascontiguousarray(decoded.pixels.transpose(2, 0, 1))  # (H, W, C) -> (C, H, W)
 
     def _set_aside(self, place: str, reason: str, data: bytes | None) -> None:
         self._report.quarantined += 1
@@ -125,12 +160,14 @@ class _PartitionWriter:
         self._quarantine.append({"place": place, "reason": reason, "head": (data or b"")[:64]})
 
     def _close(self) -> None:
+        if self._copies:
+            self._generate()
         self._report.sums = self._sums.close()
         for split, writer in self._writers.items():
             self._report.shards += [(split, shard) for shard in writer.close()]
         if self._quarantine:
             self._report.quarantine.append(write_quarantine(self._dataset, self._name, self._quarantine, self._check))
-        self._progress.say(self._report.read, at_once=True)
+        self._say_progress(at_once=True)
 
 
 class _TrainingSums:

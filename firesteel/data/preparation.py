@@ -22,8 +22,10 @@ from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from firesteel.data.augmentation.policy import Policy
+from firesteel.data.balance import BalanceRule, Quota, Targets, quotas_of
 from firesteel.data.manifest import Feature, Shard
 from firesteel.data.shards import WrittenShard
 from firesteel.data.sources import ArraySpec, Row, Source
@@ -47,6 +49,11 @@ class PrepareOptions(BaseModel):
         channels: 1 (grey), 3 (RGB) or None: 1 if all sampled pictures are grey, else 3.
         split: fractions by name; None keeps the split that the source brings, else train=0.8,test=0.2.
         min_per_class: classes with fewer usable rows in the source are dropped, and counted.
+        max_per_class: so many rows of each class stay in the training split, chosen by the seed; the others are dropped,
+            and counted. None keeps all.
+        balance: pictures are generated from those of the training split until each class has so many rows in it; None
+            generates none.
+        policy: how, see :class:`firesteel.data.augmentation.Policy`: a name, a file or operations; None is ``default``.
         encoding: raw (fastest to train from) or jpeg (a tenth of the space; quality 95).
         seed: of the split and of the mixing.
         shard_bytes: size of a shard's features in bytes; larger means fewer files and more memory a task.
@@ -60,6 +67,9 @@ class PrepareOptions(BaseModel):
     channels: Literal[1, 3] | None = None
     split: dict[str, float] | None = None
     min_per_class: int = Field(default=1, ge=1)
+    max_per_class: int | None = Field(default=None, ge=1)
+    balance: int | None = Field(default=None, ge=1)
+    policy: Policy | None = None
     encoding: Literal["raw", "jpeg"] = "raw"
     seed: int = Field(default=12345, ge=0)
     shard_bytes: int = Field(default=32 << 20, ge=1 << 10)
@@ -80,6 +90,27 @@ class PrepareOptions(BaseModel):
     @classmethod
     def _read_split(cls, value: Any) -> Any:
         return None if value is None else parse_fractions(value)
+
+    @field_validator("policy", mode="before")
+    @classmethod
+    def _read_policy(cls, value: Any) -> Any:
+        return None if value is None else Policy.of(value)
+
+    @model_validator(mode="after")
+    def _check_balance(self) -> PrepareOptions:
+        if self.policy is not None and self.balance is None:
+            raise ValueError("a policy is for generated pictures, which --balance N asks for; got no balance")
+        if self.balance is not None and self.max_per_class is not None and self.max_per_class < self.balance:
+            raise ValueError(
+                f"max_per_class must be at least balance, got {self.max_per_class} and {self.balance}: rows would be"
+                " dropped and others generated in their place"
+            )
+        return self
+
+    @property
+    def targets(self) -> Targets:
+        """What is wanted of every class."""
+        return Targets(self.max_per_class, self.balance)
 
 
 def parse_size(text: str) -> tuple[int, int]:
@@ -109,6 +140,7 @@ class PreparePlan:
         seed: of the mixing.
         shard_bytes: of a shard's features.
         token: of the preparation; a task writes only while the folder's marker has the same.
+        balance: which training rows are dropped, and copied how often; None keeps each as it is.
     """
 
     dataset: str
@@ -121,6 +153,7 @@ class PreparePlan:
     seed: int
     shard_bytes: int
     token: str
+    balance: BalanceRule | None = None
 
 
 @dataclass
@@ -128,7 +161,9 @@ class Report:
     """What one task, or all of them together, did. Sums of tasks are reports again.
 
     Attributes:
-        read, written, dropped, quarantined: rows.
+        read, written, dropped, quarantined: rows; those written include those generated.
+        generated: rows made from others.
+        surplus: rows dropped because their class had enough.
         reasons: quarantined rows by reason.
         shards: (split, shard) in order.
         quarantine: shards of quarantined records.
@@ -147,6 +182,8 @@ class Report:
     sums: ChannelSums | None = None
     resized: int = 0
     recolored: int = 0
+    generated: int = 0
+    surplus: int = 0
 
     def __add__(self, other: Report) -> Report:
         sums = self.sums + other.sums if self.sums and other.sums else self.sums or other.sums
@@ -161,6 +198,8 @@ class Report:
             sums,
             self.resized + other.resized,
             self.recolored + other.recolored,
+            self.generated + other.generated,
+            self.surplus + other.surplus,
         )
 
 
@@ -174,39 +213,72 @@ class ClassIndex:
     Attributes:
         counts: rows by class name.
         boundaries: see :class:`SplitRule`; empty if the source's own split is kept.
+        quotas: see :class:`firesteel.data.balance.BalanceRule`; empty if nothing is wanted of the classes.
     """
 
     counts: Mapping[str, int]
     boundaries: Mapping[str, tuple[int, ...]]
+    quotas: Mapping[str, Quota] = field(default_factory=dict)
 
 
 def index_partition(source: Source, partition: Any, seed: int) -> pa.RecordBatch:
-    """(label, key) of the usable rows of one partition, without their data."""
+    """(label, key, row_key, training) of the usable rows of one partition, without their data.
+
+    ``key`` is that of the row's group, ``row_key`` that of its id; ``training`` says whether the source itself puts the row
+    into its training split.
+    """
     usable = [
         row for row in source.rows_of(partition, with_data=False) if row.problem is None and row.label is not None
     ]
     labels = [row.label for row in usable]
     keys = [split_key(seed, row.id if row.group is None else row.group) for row in usable]
+    row_keys = [key if row.group in (None, row.id) else split_key(seed, row.id) for key, row in zip(keys, usable)]
+    training = [row.split == "train" for row in usable]
     return pa.RecordBatch.from_arrays(
-        [pa.array(labels, pa.string()), pa.array(keys, pa.int64())], names=["label", "key"]
-    )
+        [
+            pa.array(labels, pa.string()), pa.array(keys, pa.int64()), pa.array(row_keys, pa.int64()),
+            pa.array(training, pa.bool_()),
+        ],
+        names=INDEX_COLUMNS,
+    )  # fmt: skip
 
 
-def class_index(batches: Iterable[pa.RecordBatch], fractions: Sequence[float] | None) -> ClassIndex:
-    """The index of rows whose (label, key) fit into memory: 12 bytes a row and one string a class."""
+INDEX_COLUMNS = ["label", "key", "row_key", "training"]
+
+
+def class_index(
+    batches: Iterable[pa.RecordBatch], fractions: Sequence[float] | None, targets: Targets | None = None
+) -> ClassIndex:
+    """The index of rows whose keys fit into memory: 33 bytes a row and one string a class.
+
+    Args:
+        batches: see :func:`index_partition`; row_key and training are needed for targets only.
+        fractions: of the splits; None keeps the source's own.
+        targets: of the classes in the training split.
+    """
     codes: dict[str, int] = {}
     label_parts, key_parts = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    row_key_parts, training_parts = [np.zeros(0, np.int64)], [np.zeros(0, np.bool_)]
     for batch in batches:
         encoded = batch.column("label").dictionary_encode()
         code_of = np.array([codes.setdefault(name, len(codes)) for name in encoded.dictionary.to_pylist()], np.int64)
         label_parts.append(code_of[encoded.indices.to_numpy()] if len(batch) else label_parts[0])
         key_parts.append(batch.column("key").to_numpy())
+        if targets:
+            row_key_parts.append(batch.column("row_key").to_numpy())
+            training_parts.append(batch.column("training").to_numpy(zero_copy_only=False))
     labels, keys = np.concatenate(label_parts), np.concatenate(key_parts)
     order = np.argsort(labels, kind="stable")
     edges = np.searchsorted(labels[order], np.arange(len(codes) + 1))
-    keys_of = {name: keys[order[edges[code] : edges[code + 1]]] for name, code in codes.items()}
-    boundaries = {name: boundaries_of(of, fractions) for name, of in keys_of.items()} if fractions else {}
-    return ClassIndex({name: len(of) for name, of in keys_of.items()}, boundaries)
+    rows_of = {name: order[edges[code] : edges[code + 1]] for name, code in codes.items()}
+    boundaries = {name: boundaries_of(keys[rows], fractions) for name, rows in rows_of.items()} if fractions else {}
+    quotas: Mapping[str, Quota] = {}
+    if targets:
+        row_keys, training = np.concatenate(row_key_parts), np.concatenate(training_parts)
+        for name, edges_of in boundaries.items():
+            training[rows_of[name]] = keys[rows_of[name]] <= edges_of[0] if edges_of else True
+        quotas = quotas_of({name: row_keys[rows[training[rows]]] for name, rows in rows_of.items()}, targets)
+    return ClassIndex({name: len(rows) for name, rows in rows_of.items()}, boundaries, quotas)
 
 
 class Engine(ABC):
@@ -217,7 +289,7 @@ class Engine(ABC):
     """
 
     @abstractmethod
-    def index(self, seed: int, fractions: Sequence[float] | None) -> ClassIndex:
+    def index(self, seed: int, fractions: Sequence[float] | None, targets: Targets) -> ClassIndex:
         """Go once over the source without its pictures; ``fractions`` is None if the source's own split is kept."""
 
     @abstractmethod

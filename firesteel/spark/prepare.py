@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
+from firesteel.data.balance import Quota, Targets, quota_of, wanted_ranks
 from firesteel.data.engines import Cut, index_on_driver, write_source_partition
 from firesteel.data.partition import write_partition
 from firesteel.data.preparation import (
@@ -29,7 +30,7 @@ from firesteel.spark.barrier import map_partitions, map_tasks
 from firesteel.specs import did_you_mean
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql import Column, DataFrame, SparkSession
 
 _SQL_INDEX_BYTES = 64 << 30
 """Of larger sources even (label, key) of every row may be too much for the driver; below, SQL's jobs only cost time."""
@@ -44,17 +45,18 @@ class SparkSourceEngine(Engine):
     def sample(self, count: int) -> Iterator[Row]:
         return self._source.sample(count)
 
-    def index(self, seed: int, fractions: Sequence[float] | None) -> ClassIndex:
+    def index(self, seed: int, fractions: Sequence[float] | None, targets: Targets) -> ClassIndex:
         if not isinstance(self._source, BsonSource):
-            return index_on_driver(self._source, seed, fractions)
+            return index_on_driver(self._source, seed, fractions, targets)
         partitions = self._cut()
         if self._source.size_bytes < _SQL_INDEX_BYTES:
             tasks = [(self._source, part, seed) for part in partitions]
-            return class_index(map_tasks(self._spark, index_partition, tasks), fractions)
+            return class_index(map_tasks(self._spark, index_partition, tasks), fractions, targets)
         frame = self._spark.range(0, len(partitions), 1, len(partitions)).mapInArrow(
-            partial(_index_task, self._source, partitions, seed), "label string, key bigint"
+            partial(_index_task, self._source, partitions, seed),
+            "label string, key bigint, row_key bigint, training boolean",
         )
-        return index_by_sql(frame, fractions)
+        return index_by_sql(frame, fractions, targets)
 
     def write(self, plan: PreparePlan) -> list[Report]:
         partitions = self._cut(plan)
@@ -76,33 +78,66 @@ def _index_task(
             yield index_partition(source, partitions[number], seed)
 
 
-def index_by_sql(frame: DataFrame, fractions: Sequence[float] | None) -> ClassIndex:
-    """The index of rows (label, key) of any number: Spark sorts, and only the boundaries come to the driver."""
+def index_by_sql(frame: DataFrame, fractions: Sequence[float] | None, targets: Targets | None = None) -> ClassIndex:
+    """The index of rows (label, key, row_key, training) of any number: Spark sorts, only a few keys a class come here.
+
+    ``row_key`` and ``training`` are needed for targets only.
+    """
+    frame = frame.persist()
+    try:
+        counts = _count_by_label(frame)
+        positions = {label: boundary_positions(rows, fractions) for label, rows in counts.items()} if fractions else {}
+        found = _keys_at(frame, "key", {label: set(places) for label, places in positions.items()})
+        boundaries = {
+            label: tuple(found[label, place] if place >= 0 else -1 for place in places)
+            for label, places in positions.items()
+        }
+        quotas = _quotas_by_sql(_training_rows(frame, boundaries), targets) if targets else {}
+    finally:
+        frame.unpersist()
+    return ClassIndex(counts, boundaries, quotas)
+
+
+def _count_by_label(frame: DataFrame) -> dict[str, int]:
+    return {row["label"]: row["count"] for row in collected(frame.groupBy("label").count())}
+
+
+def _keys_at(frame: DataFrame, column: str, ranks: Mapping[str, Iterable[int]]) -> dict[tuple[str, int], int]:
+    """Keys by (label, rank in the order of the keys), for the ranks of each label that are not negative."""
     from pyspark.sql import Window
     from pyspark.sql import functions as F
 
-    frame = frame.persist()
-    try:
-        counts = {row["label"]: row["count"] for row in collected(frame.groupBy("label").count())}
-        if not fractions:
-            return ClassIndex(counts, {})
-        positions = {label: boundary_positions(rows, fractions) for label, rows in counts.items()}
-        wanted = [(label, place) for label, places in positions.items() for place in set(places) if place >= 0]
-        window = Window.partitionBy("label").orderBy("key")
-        ranked = frame.withColumn("place", F.row_number().over(window) - 1)
-        spark = frame.sparkSession
-        edges = spark.createDataFrame(wanted, "label string, place int")
-        found = {
-            (row["label"], row["place"]): row["key"]
-            for row in collected(ranked.join(F.broadcast(edges), ["label", "place"]))
-        }
-    finally:
-        frame.unpersist()
-    boundaries = {
-        label: tuple(int(found[label, place]) if place >= 0 else -1 for place in places)
-        for label, places in positions.items()
-    }
-    return ClassIndex(counts, boundaries)
+    wanted = [(label, rank) for label, of in ranks.items() for rank in of if rank >= 0]
+    if not wanted:
+        return {}
+    window = Window.partitionBy("label").orderBy(column)
+    ranked = frame.withColumn("place", F.row_number().over(window) - 1)
+    places = frame.sparkSession.createDataFrame(wanted, "label string, place int")
+    found = collected(ranked.join(F.broadcast(places), ["label", "place"]))
+    return {(row["label"], row["place"]): int(row[column]) for row in found}
+
+
+def _training_rows(frame: DataFrame, boundaries: Mapping[str, tuple[int, ...]]) -> DataFrame:
+    """The rows of the training split: up to the first boundary of their class, or as the source says."""
+    from pyspark.sql import functions as F
+
+    last = [(label, of[0]) for label, of in boundaries.items() if of]
+    if not boundaries:
+        return frame.where("training")
+    if not last:  # one split, which holds all
+        return frame
+    edges = frame.sparkSession.createDataFrame(last, "label string, last bigint")
+    return frame.join(F.broadcast(edges), "label").where("key <= last")
+
+
+def _quotas_by_sql(training: DataFrame, targets: Targets) -> dict[str, Quota]:
+    rows = _count_by_label(training)
+    shares = {label: targets.shares(count) for label, count in rows.items()}
+    found = _keys_at(training, "row_key", {label: set(wanted_ranks(shares[label], rows[label])) for label in rows})
+    key_at: dict[str, dict[int, int]] = {label: {} for label in rows}
+    for (label, rank), key in found.items():
+        key_at[label][rank] = key
+    return {label: quota_of(shares[label], rows[label], key_at[label]) for label in rows}
 
 
 # -- DataFrames -----------------------------------------------------------------------------------------------------
@@ -148,22 +183,34 @@ class DataFrameEngine(Engine):
             return []
         return sorted(row["split"] for row in collected(self._frame.select("split").distinct()) if row["split"])
 
-    def index(self, seed: int, fractions: Sequence[float] | None) -> ClassIndex:
+    def index(self, seed: int, fractions: Sequence[float] | None, targets: Targets) -> ClassIndex:
         from pyspark.sql import functions as F
 
-        # The same number as split_key gives: the tasks compute it in Python.
-        digits = F.substring(F.md5(F.concat(F.lit(f"{seed}:"), F.col("group")).cast("binary")), 1, 15)
         usable = self._frame.where("label IS NOT NULL AND features IS NOT NULL")
-        keyed = usable.select("label", F.conv(digits, 16, 10).cast("bigint").alias("key"))
+        keyed = usable.select(
+            "label",
+            _key(seed, "group").alias("key"),
+            _key(seed, "id").alias("row_key"),
+            F.coalesce(F.col("split") == "train", F.lit(False)).alias("training"),
+        )
         if self._columns.group is None or not fractions:
-            return index_by_sql(keyed, fractions)
+            return index_by_sql(keyed, fractions, targets)
         # The rows of a group may be of several classes, whose boundaries differ: one boundary for all keeps it together.
-        counts = index_by_sql(keyed, None).counts
         common = index_by_sql(keyed.withColumn("label", F.lit("")), fractions).boundaries.get("", ())
-        return ClassIndex(counts, dict.fromkeys(counts, common))
+        in_training = F.col("key") <= common[0] if common else F.lit(True)
+        index = index_by_sql(keyed.withColumn("training", in_training), None, targets)
+        return ClassIndex(index.counts, dict.fromkeys(index.counts, common), index.quotas)
 
     def write(self, plan: PreparePlan) -> list[Report]:
         return map_partitions(self._frame, _write_frame_partition, (plan, self.array))
+
+
+def _key(seed: int, column: str) -> Column:
+    """The same number as split_key gives: the tasks compute it in Python."""
+    from pyspark.sql import functions as F
+
+    named = F.concat(F.lit(f"{seed}:"), F.coalesce(F.col(column), F.lit(""))).cast("binary")
+    return F.conv(F.substring(F.md5(named), 1, 15), 16, 10).cast("bigint")
 
 
 def check_columns(frame: DataFrame, columns: Columns) -> Columns:
