@@ -180,7 +180,8 @@ def train(
         init_from: begin with the weights of a run, of its checkpoint ``RUN@STEP``, or of a model folder.
         engine, master, spark, debug: see :class:`Runtime`; of a resumed run as before, if nothing is said.
         watch: shows the progress.
-        options: see :class:`firesteel.training.job.TrainJob`: epochs, batch_size, normalize, device, threads, seed, lanes,
+        options: see :class:`firesteel.training.job.TrainJob`: epochs, batch_size, augment, class_weights, sampling,
+            normalize, device, threads, seed, lanes,
             prefetch, memory_bytes, scratch, log_every, timeout_s, split, validation_split, evaluate_every, score, stop,
             final_model, checkpoint_every, keep_checkpoints, keep_checkpoint_every, max_restarts; and
             :class:`firesteel.training.settings.UpdateSettings`: learning_rate, optimizer, schedule, warmup, lr_scaling,

@@ -205,6 +205,17 @@ def train(
             help="allreduce, average:every=5, threshold, diloco, async or none, with options. Default: allreduce."
         ),
     ] = None,
+    augment: Annotated[
+        str | None,
+        typer.Option(metavar="POLICY", help="Of each batch: default, light, upright, or a file. Default: none."),
+    ] = None,
+    class_weights: Annotated[
+        str, typer.Option(help="Of the loss: none, balanced, balanced:power=0.5, effective:beta=0.999.")
+    ] = "none",
+    sampling: Annotated[
+        str,
+        typer.Option(help="uniform: each row once an epoch; balanced, balanced:power=0.5: rare classes more often."),
+    ] = "uniform",
     evaluate_every: Annotated[
         str | None,
         typer.Option(

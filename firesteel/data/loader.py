@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from firesteel.data.augmentation import Policy, Stage, draw, step_keys
+from firesteel.data.augmentation.apply import apply
 from firesteel.data.cache import Rows
 from firesteel.data.order import Order
 from firesteel.world import World
@@ -86,10 +88,26 @@ class Loader:
         normalize: is applied on the device.
         prefetch: batches gathered ahead by a thread; 0 gathers each when it is asked for. Pays where the gathering
             waits (a mapped file, a copy to the GPU); costs a little where it does not.
+        augment: changes pictures on the device, before they are normalised. What happens to a row depends on the policy,
+            the seed of the order, the epoch and the row's place in it, not on the number of workers.
+
+    Attributes:
+        distinct_rows: that the present epoch shows, of those that this worker counts, see :meth:`Order.distinct_rows`.
     """
 
-    def __init__(self, rows: Rows, order: Order, world: World, normalize: Normalizer, *, prefetch: int = 0):
+    def __init__(
+        self,
+        rows: Rows,
+        order: Order,
+        world: World,
+        normalize: Normalizer,
+        *,
+        prefetch: int = 0,
+        augment: Policy | None = None,
+    ):
         self._order, self._world, self._normalize, self._prefetch = order, world, normalize, prefetch
+        self._augment = augment
+        self.distinct_rows = 0
         self._device = world.torch_device
         self._features, self._labels = torch.from_numpy(rows.features), torch.from_numpy(rows.labels)
 
@@ -103,13 +121,18 @@ class Loader:
         if self._prefetch:
             gathered = _fetched_ahead(gathered, self._prefetch)
         with closing(gathered):  # type: ignore[type-var]
-            for features, labels, rows, global_rows in gathered:
+            for features, labels, stages, rows, global_rows in gathered:
                 features = features.to(self._device, non_blocking=True)
+                if stages is not None:
+                    features = apply(stages, features)
                 yield Batch(self._normalize(features), labels.to(self._device, non_blocking=True), rows, global_rows)
 
-    def _gathered(self, epoch: int, first_step: int) -> Iterator[tuple[Tensor, Tensor, int, int]]:
+    def _gathered(self, epoch: int, first_step: int) -> Iterator[tuple[Tensor, Tensor, list[Stage] | None, int, int]]:
         order, rank, world_size = self._order, self._world.rank, self._world.world_size
-        permutations = order.permutations(epoch, rank, world_size)
+        permutations = order.permutations(epoch, rank, world_size, self._labels.numpy())
+        if order.sampling is not None:
+            self.distinct_rows = order.distinct_rows(permutations, rank, world_size)
+        places = order.places(rank, world_size) if self._augment else {}
         pinned = self._device.type == "cuda"
         for step in range(first_step, order.steps_per_epoch):
             positions = order.batch(permutations, step, rank, world_size)
@@ -122,7 +145,11 @@ class Loader:
             features, labels = self._features.index_select(0, index), self._labels.index_select(0, index)
             if pinned:
                 features, labels = features.pin_memory(), labels.pin_memory()
-            yield features, labels, rows, order.global_rows_at(step)
+            stages = None
+            if self._augment:
+                of = order.batch(places, step, rank, world_size) if rows else positions
+                stages = draw(self._augment, step_keys(order.seed, epoch, of), features.shape[1:])  # type: ignore[arg-type]
+            yield features, labels, stages, rows, order.global_rows_at(step)
 
 
 def _fetched_ahead(items: Iterator[tuple], depth: int) -> Iterator[tuple]:

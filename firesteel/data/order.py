@@ -9,6 +9,9 @@ batch of 2B sees step by step the rows that two workers with a batch of B see.
 
 Every row comes once an epoch, every worker makes the same number of steps, nothing is padded or left out: the number
 of steps is fixed first, then the rows are spread evenly over them, so that batches differ by one row at most per lane.
+
+Where rows are sampled by class (:mod:`firesteel.data.sampling`), a lane shows as many rows as it has, but some of them
+more than once and others not; which, follows from (labels of the lane, seed, epoch, lane).
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from functools import cached_property
 
 import numpy as np
 
+from firesteel.data.sampling import ClassSampling
 from firesteel.errors import ConfigError
 
 
@@ -68,12 +72,14 @@ class Order:
         lanes: independently shuffled parts; the number of workers at the first start of a job.
         global_batch_size: rows a step over all workers, at most.
         seed: of the shuffles.
+        sampling: by class; None shows every row once an epoch.
     """
 
     shard_rows: tuple[int, ...]
     lanes: int
     global_batch_size: int
     seed: int
+    sampling: ClassSampling | None = None
 
     def __post_init__(self) -> None:
         if self.lanes < 1 or self.global_batch_size < self.lanes:
@@ -143,17 +149,45 @@ class Order:
         steps = self.steps_per_epoch
         return sum((step + 1) * rows // steps - step * rows // steps for rows in self._lane_row_list)
 
-    def permutations(self, epoch: int, rank: int, world_size: int) -> dict[int, np.ndarray]:
+    def permutations(
+        self, epoch: int, rank: int, world_size: int, labels: np.ndarray | None = None
+    ) -> dict[int, np.ndarray]:
         """The shuffled positions of each lane that this worker needs, for one epoch.
 
-        The shuffle of a lane depends on (seed, epoch, lane) alone.
+        The shuffle of a lane depends on (seed, epoch, lane) alone; where rows are sampled also on the lane's labels.
+
+        Args:
+            epoch: from 0.
+            rank: of the worker.
+            world_size: number of workers.
+            labels: of the worker's rows, int64 of shape (rows,), as they lie in its memory; needed for sampling.
         """
         result, offset = {}, 0
         for lane in self.lanes_of(rank, world_size):
             rows = int(self.lane_rows[lane])
-            result[lane] = np.random.default_rng([self.seed, epoch, lane]).permutation(rows) + offset
+            generator = np.random.default_rng([self.seed, epoch, lane])
+            if self.sampling is None:
+                result[lane] = generator.permutation(rows) + offset
+            else:
+                assert labels is not None, "sampling needs the labels of the worker's rows"
+                result[lane] = self.sampling.positions(labels[offset : offset + rows], generator) + offset
             offset += rows
         return result
+
+    def places(self, rank: int, world_size: int) -> dict[int, np.ndarray]:
+        """Numbers that name the rows of an epoch over all workers, to be given to :meth:`batch` as permutations.
+
+        Each row that the epoch shows has one, also where a row is shown twice, and whatever the number of workers.
+        """
+        starts = np.concatenate([[0], np.cumsum(self.lane_rows)])
+        return {lane: np.arange(starts[lane], starts[lane + 1]) for lane in self.lanes_of(rank, world_size)}
+
+    def distinct_rows(self, permutations: dict[int, np.ndarray], rank: int, world_size: int) -> int:
+        """How many different rows an epoch shows, of the lanes that this worker counts; workers add up to all."""
+        # Workers may share a lane. Its last row comes at the last step, to one of them.
+        lanes, _, stops = self._share(self.steps_per_epoch - 1, rank, world_size)
+        mine = lanes[stops == self.lane_rows[lanes]]
+        return sum(len(np.unique(permutations[int(lane)])) for lane in mine)
 
     def _share(self, step: int, rank: int, world_size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(lanes, starts, stops): this worker's part of the global batch, in positions of the shuffled lanes."""

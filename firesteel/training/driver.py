@@ -12,6 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from firesteel.data.manifest import Dataset
+from firesteel.data.sampling import sampling_note
 from firesteel.errors import ConfigError, FiresteelError, WorkerFailed
 from firesteel.launch import Question
 from firesteel.models.registry import ZOO, resolve_model, travelling_source
@@ -21,6 +22,7 @@ from firesteel.specs import Spec
 from firesteel.storage import Place
 from firesteel.sync import check_sync
 from firesteel.training.attempts import Attempts
+from firesteel.training.class_weights import class_weights
 from firesteel.training.interruption import Interruption
 from firesteel.training.job import TrainJob, TrainPayload, checked
 from firesteel.training.run import RunDirectory
@@ -163,10 +165,26 @@ def check_job(job: TrainJob, dataset: Dataset, stopping: Stopping) -> list[str]:
     """
     steps = job.order(dataset).steps_per_epoch
     check_settings(job, Timing(steps, job.epochs), job.device)
-    return check_stopping(
+    return _check_classes(job, dataset) + check_stopping(
         stopping, evaluate_every=job.evaluate_every, epochs=job.epochs, steps_per_epoch=steps,
         labels=dataset.manifest.labels,
     )  # fmt: skip
+
+
+def _check_classes(job: TrainJob, dataset: Dataset) -> list[str]:
+    """Check augmentation, class weights and sampling against the rows; returns notes for people."""
+    rows_per_class = dataset.split(job.split).rows_per_class
+    weights, order = class_weights(job.class_weights, rows_per_class), job.order(dataset)
+    if job.augment is not None and dataset.feature.kind != "image":
+        raise ConfigError(
+            f"--augment is for pictures; {dataset.place} holds arrays of shape {dataset.feature.shape}. Leave it out."
+        )
+    notes = []
+    if order.sampling is not None:
+        notes.append(sampling_note(order.sampling, rows_per_class, dataset.manifest.labels))
+        if weights is not None:
+            notes.append("class weights and sampling both make up for rare classes: together they do it twice")
+    return notes
 
 
 def workers_of(workers: int | str) -> tuple[int, int]:

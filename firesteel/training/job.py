@@ -8,8 +8,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field, ValidationError, field_validator
 
+from firesteel.data.augmentation.policy import Policy
 from firesteel.data.manifest import Dataset
 from firesteel.data.order import Order
+from firesteel.data.sampling import class_sampling
 from firesteel.errors import ConfigError
 from firesteel.models.registry import ModelSource
 from firesteel.specs import Spec, did_you_mean, parse_spec
@@ -32,6 +34,10 @@ class TrainJob(UpdateSettings):
         epochs: passes over the split.
         batch_size: rows a worker and step, at most; the global batch is ``workers`` times that.
         sync: strategy and options, see :mod:`firesteel.sync`.
+        augment: changes the pictures of every batch at random, see :class:`firesteel.data.augmentation.Policy`: a name, a
+            file or operations; None (or ``none``) leaves them as they are.
+        class_weights: of the loss, see :func:`firesteel.training.class_weights.class_weights`.
+        sampling: which rows an epoch shows, see :func:`firesteel.data.sampling.class_sampling`.
         normalize: ``standardize`` (mean 0 and deviation 1 a channel over the training split), ``scale`` (uint8 to 0..1)
             or ``none``.
         device: auto, cpu or cuda.
@@ -68,6 +74,9 @@ class TrainJob(UpdateSettings):
     epochs: int = Field(default=10, ge=1)
     batch_size: int = Field(default=32, ge=1)
     sync: Spec = Spec(name="none")
+    augment: Policy | None = None
+    class_weights: Spec = Spec(name="none")
+    sampling: Spec = Spec(name="uniform")
     normalize: Literal["standardize", "scale", "none"] = "standardize"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: int | None = Field(default=None, ge=1)
@@ -90,7 +99,12 @@ class TrainJob(UpdateSettings):
     keep_checkpoint_every: int | None = Field(default=None, ge=1)
     max_restarts: int = Field(default=3, ge=0)
 
-    @field_validator("model", "sync", "score", mode="before")
+    @field_validator("augment", mode="before")
+    @classmethod
+    def _read_policy(cls, value: Any) -> Any:
+        return None if value in (None, "none") else Policy.of(value)
+
+    @field_validator("model", "sync", "score", "class_weights", "sampling", mode="before")
     @classmethod
     def _read_names(cls, value: Any) -> Any:
         return parse_spec(value) if isinstance(value, str) else value
@@ -109,10 +123,12 @@ class TrainJob(UpdateSettings):
         """The order in which this job reads its split.
 
         Raises:
-            ConfigError: if there are too few rows for the workers.
+            ConfigError: if there are too few rows for the workers, or no such sampling.
         """
-        shard_rows = tuple(shard.rows for shard in dataset.split(self.split).shards)
-        return Order(shard_rows, self.lanes or self.workers, self.global_batch_size, self.seed)
+        split = dataset.split(self.split)
+        shard_rows = tuple(shard.rows for shard in split.shards)
+        sampling = class_sampling(self.sampling, split.rows_per_class)
+        return Order(shard_rows, self.lanes or self.workers, self.global_batch_size, self.seed, sampling)
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,7 @@ from firesteel.training.best import BestModel, best_of_run, copy_model
 from firesteel.training.callbacks import Callback, EventLog, Progress, ScoreForSchedule
 from firesteel.training.checkpoint import Keep, find_checkpoint
 from firesteel.training.checkpoint_writer import CheckpointWriter
+from firesteel.training.class_weights import class_weights
 from firesteel.training.control import Control, StopRequest
 from firesteel.training.initialization import initialize
 from firesteel.training.job import TrainJob, TrainPayload
@@ -75,7 +76,9 @@ def train_worker(payload: TrainPayload, world: World, meeting: Meeting | None) -
         _seed(job.seed, world.rank, payload.checkpoint or 0)
         sync = make_sync(job.sync if world.world_size > 1 else alone(job.sync))
         normalize = _normalizer(job, dataset, world)
-        loader = Loader(rows, order, world, normalize, prefetch=_prefetch(job, rows, world))
+        loader = Loader(
+            rows, order, world, normalize, prefetch=_prefetch(job, rows, world), augment=job.augment
+        )  # fmt: skip
         validator = _validator(job, dataset, world, normalize)
         if meeting is not None:
             stack.enter_context(meeting.process_group())
@@ -100,10 +103,12 @@ def train_worker(payload: TrainPayload, world: World, meeting: Meeting | None) -
         callbacks: list[Callback] = [_Start(events, job, world, order, rows, model, sync), log]
         if update.schedule.wants_score:
             callbacks.append(ScoreForSchedule(update.schedule, log))
+        if order.sampling is not None:
+            callbacks.append(_CountSampled(events, loader))
         with _first_step_explained(job, log):
             train(
                 model, update, loader, sync, world,
-                epochs=job.epochs, loss_function=partial(_loss, job), callbacks=[*callbacks, control], begin=begin,
+                epochs=job.epochs, loss_function=partial(_loss, job, _class_weights(job, dataset, world)), callbacks=[*callbacks, control], begin=begin,
             )  # fmt: skip
         if progress.stop == STOP_REQUESTED and writer is not None and writer.failure:
             raise CheckpointError(f"stopped at step {progress.step}, and {writer.failure}")
@@ -198,8 +203,17 @@ def _best_of(stopping: Stopping) -> dict[str, Any] | None:
     }  # fmt: skip
 
 
-def _loss(job: TrainJob, outputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Cross-entropy, mean over the rows of a batch, of a network that gives one output a class."""
+def _class_weights(job: TrainJob, dataset: Dataset, world: World) -> torch.Tensor | None:
+    weights = class_weights(job.class_weights, dataset.split(job.split).rows_per_class)
+    return None if weights is None else torch.tensor(weights, device=world.torch_device)
+
+
+def _loss(job: TrainJob, weights: torch.Tensor | None, outputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Cross-entropy, mean over the rows of a batch, of a network that gives one output a class.
+
+    With weights the sum is divided by the number of rows, not by the sum of their weights as torch's mean does: only so
+    is the mean over workers that over the rows of all.
+    """
     wanted = (len(labels), job.num_classes)
     if not isinstance(outputs, torch.Tensor) or outputs.shape != wanted:
         given = f"shape {tuple(outputs.shape)}" if isinstance(outputs, torch.Tensor) else f"a {type(outputs).__name__}"
@@ -207,7 +221,9 @@ def _loss(job: TrainJob, outputs: torch.Tensor, labels: torch.Tensor) -> torch.T
             f"model {job.model} gives {given} for a batch of shape {(len(labels), *job.input_shape)}; the dataset's"
             f" {job.num_classes} classes want outputs of shape {wanted}."
         )
-    return nn.functional.cross_entropy(outputs, labels)
+    if weights is None:
+        return nn.functional.cross_entropy(outputs, labels)
+    return nn.functional.cross_entropy(outputs, labels, weights, reduction="sum") / len(labels)
 
 
 @contextmanager
@@ -292,6 +308,16 @@ def _save(payload: TrainPayload, model: nn.Module, description: ModelDescription
         if payload.stopping.best is not None and payload.job.final_model == "best":
             events.write("warning", message="the best model is not on storage any more: the run gives the last one")
         save_model(run.model_folder, model, description)
+
+
+class _CountSampled(Callback):
+    """Counts the different rows of each epoch where not each comes once."""
+
+    def __init__(self, events: EventWriter, loader: Loader):
+        self._events, self._loader = events, loader
+
+    def on_epoch_end(self, progress: Progress) -> None:
+        self._events.write("sampled", epoch=progress.epoch - 1, distinct_rows=self._loader.distinct_rows)
 
 
 class _Start(Callback):

@@ -93,6 +93,13 @@ class Policy(BaseModel):
         except ValidationError as error:
             raise ConfigError(f"{where}{_first_of(error)}") from error
 
+    def __str__(self) -> str:
+        """Its name if it has one, else the names of its operations."""
+        for name, operations in BUILT_IN.items():
+            if self == Policy(operations=operations):  # type: ignore[arg-type]
+                return name
+        return "+".join(operation.name for operation in self.operations)
+
     def to_yaml(self) -> str:
         """The text of a file that holds this policy."""
         return dump_yaml(self.model_dump(mode="json"))
