@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ from PIL import Image, ImageDraw
 
 from firesteel.data.augmentation.generate import Original, generate
 from firesteel.data.augmentation.policy import Policy
-from firesteel.data.manifest import Dataset
+from firesteel.data.manifest import Dataset, Feature
 from firesteel.data.preparation import parse_size
 from firesteel.data.shards import read_ids, read_slice
 from firesteel.data.sources import open_source
@@ -21,6 +22,7 @@ from firesteel.formats import images
 from firesteel.formats.images import ImageSpec
 from firesteel.storage import Place
 
+_COPY = re.compile(r"\+\d+$")
 _LEAST_EDGE = 96
 _GAP = 4
 _LINE = 14
@@ -99,7 +101,7 @@ def samples_of(where: str | Place, count: int, size: tuple[int, int] | None = No
     if (place / "manifest.json").exists():
         if size is not None:
             raise ConfigError("size is for a source; the pictures of a prepared dataset have one already.")
-        found = list(_of_dataset(Dataset.open(place), count))
+        found = list(itertools.islice(_of_dataset(Dataset.open(place)), count))
     else:
         found = list(_of_source(place, count, size))
     if not found:
@@ -107,23 +109,23 @@ def samples_of(where: str | Place, count: int, size: tuple[int, int] | None = No
     return found
 
 
-def _of_dataset(dataset: Dataset, count: int) -> Iterator[Original]:
+def _of_dataset(dataset: Dataset) -> Iterator[Original]:
     feature = dataset.feature
     if feature.kind != "image":
         raise ConfigError(f"augmentation is for pictures; {dataset.place} holds arrays of shape {feature.shape}.")
     for shard in dataset.split("train").shards:
-        stop = min(count, shard.rows)
-        ids = read_ids(dataset.place, shard, 0, stop)
-        blocks = read_slice(dataset.place, shard, feature, 0, stop)
-        rows = (row for block, _ in blocks for row in block)
-        for row_id, row in zip(ids, rows):
-            if feature.encoding == "jpeg":
-                spec = ImageSpec(feature.shape[1], feature.shape[2], 1 if feature.shape[0] == 1 else 3)
-                row = images.decode(row, spec).pixels.transpose(2, 0, 1)
-            yield Original(row_id, np.ascontiguousarray(row))
-        count -= stop
-        if count <= 0:
-            return
+        ids = read_ids(dataset.place, shard, 0, shard.rows)
+        blocks = list(read_slice(dataset.place, shard, feature, 0, shard.rows))
+        for row_id, row in zip(ids, (row for block, _ in blocks for row in block)):
+            if not (dataset.manifest.counts.generated and _COPY.search(row_id)):
+                yield Original(row_id, _pixels(row, feature))
+
+
+def _pixels(row: Any, feature: Feature) -> np.ndarray:
+    if feature.encoding == "jpeg":
+        spec = ImageSpec(feature.shape[1], feature.shape[2], 1 if feature.shape[0] == 1 else 3)
+        row = images.decode(row, spec).pixels.transpose(2, 0, 1)
+    return np.ascontiguousarray(row)
 
 
 def _of_source(place: Place, count: int, size: tuple[int, int] | None) -> Iterator[Original]:
