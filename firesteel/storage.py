@@ -113,6 +113,15 @@ class Place:
             items = self._filesystem.ls(self._path, detail=True)
         return sorted(item["name"].rstrip("/").rpartition("/")[2] for item in items if item["type"] == "directory")
 
+    def file_names(self) -> list[str]:
+        """Names of the files directly below this folder, sorted; hidden ones are included."""
+        with self._answering("list"):
+            if self.is_local:
+                return sorted(item.name for item in os.scandir(self.uri) if not item.is_dir())
+            items = self._filesystem.ls(self._path, detail=True)
+        names = (item["name"].rpartition("/")[2] for item in items if item["type"] != "directory")
+        return sorted(name for name in names if name)  # object stores may hold an empty file in the folder's name
+
     def _walk(self) -> Iterator[Entry]:
         with self._answering("list"):
             if not self.is_local:
@@ -155,20 +164,25 @@ class Place:
             else:
                 self._filesystem.makedirs(self._path, exist_ok=True)
 
-    def write_bytes(self, data: bytes) -> None:
-        """Write a whole file so that a reader sees either the old one or the new one, never a part."""
-        with self.writing() as file:
+    def write_bytes(self, data: bytes, *, durable: bool = True) -> None:
+        """Write a whole file so that a reader sees either the old one or the new one, never a part.
+
+        Args:
+            data: of the file.
+            durable: wait until it is on the disk, so that it is whole also after a loss of power.
+        """
+        with self.writing(durable=durable) as file:
             file.write(data)
 
     def write_text(self, text: str) -> None:
         self.write_bytes(text.encode("utf-8"))
 
     @contextlib.contextmanager
-    def writing(self) -> Iterator[IO[bytes]]:
+    def writing(self, *, durable: bool = True) -> Iterator[IO[bytes]]:
         """Open a file that appears under its name only if the block ends well; otherwise nothing is left of it."""
         with self._answering("write"):
             if self.is_local:
-                with _replacing_local(self.uri) as file:
+                with _replacing_local(self.uri, durable) as file:
                     yield file
             else:
                 with _replacing_remote(self._filesystem, self._path) as file:
@@ -278,20 +292,21 @@ def _walk_local(root: str, prefix: str, seen: set[tuple[int, int]]) -> Iterator[
 
 
 @contextlib.contextmanager
-def _replacing_local(path: str) -> Iterator[IO[bytes]]:
-    with _replacing_local_path(path) as temporary, open(temporary, "xb") as file:
+def _replacing_local(path: str, durable: bool) -> Iterator[IO[bytes]]:
+    with _replacing_local_path(path, durable) as temporary, open(temporary, "xb") as file:
         yield file
 
 
 @contextlib.contextmanager
-def _replacing_local_path(path: str) -> Iterator[str]:
+def _replacing_local_path(path: str, durable: bool = True) -> Iterator[str]:
     folder, name = os.path.split(path)
     os.makedirs(folder, exist_ok=True)
     temporary = os.path.join(folder, f".{name}.{os.urandom(4).hex()}.tmp")
     try:
         yield temporary
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
+        if durable:
+            with open(temporary, "rb") as file:
+                os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):

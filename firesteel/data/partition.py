@@ -156,7 +156,7 @@ class _PartitionWriter:
 
     def _set_aside(self, place: str, reason: str, data: bytes | None) -> None:
         self._report.quarantined += 1
-        self._report.reasons[_kind_of(reason)] += 1
+        self._report.reasons[kind_of_problem(reason)] += 1
         self._quarantine.append({"place": place, "reason": reason, "head": (data or b"")[:64]})
 
     def _close(self) -> None:
@@ -196,6 +196,6 @@ class _TrainingSums:
         self._count = 0
 
 
-def _kind_of(reason: str) -> str:
+def kind_of_problem(reason: str) -> str:
     """A reason without the particulars of one record, to count by."""
     return reason.partition(":")[0].partition(" (")[0][:100]

@@ -189,6 +189,12 @@ def read_slice(
         yield rows.reshape(len(column), *feature.shape), labels
 
 
+def read_names(dataset: Place, shard: Shard, feature: Feature, start: int, stop: int) -> Iterator[tuple[str, int]]:
+    """Id and label of rows ``start <= row < stop`` of a shard."""
+    for table in _read_groups(dataset, shard, start, stop, _schema(feature, ["id", "label"])):
+        yield from zip(table.column("id").to_pylist(), table.column("label").to_pylist())
+
+
 def read_ids(dataset: Place, shard: Shard, start: int, stop: int) -> list[str]:
     """Ids of rows ``start <= row < stop`` of a shard."""
     tables = _read_groups(dataset, shard, start, stop, pa.schema([_ID]))

@@ -22,6 +22,21 @@ from firesteel.errors import FormatError
 MAX_PIXELS = 100_000_000
 """Larger pictures are refused: a small file that announces a giant picture is an attack or a mistake."""
 
+EXTENSIONS = {
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
+    "MPO": (".jpg", ".jpeg", ".mpo"),  # what some cameras write: a JPEG with further ones behind it
+    "PNG": (".png",),
+    "GIF": (".gif",),
+    "BMP": (".bmp", ".dib"),
+    "WEBP": (".webp",),
+    "TIFF": (".tif", ".tiff"),
+    "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
+    "JPEG2000": (".jp2", ".j2k", ".jpx"),
+    "AVIF": (".avif",),
+    "ICO": (".ico",),
+}
+"""Extensions by Pillow's name of the format, the usual one first."""
+
 _JPEG_MAGIC = b"\xff\xd8\xff"
 
 
@@ -72,6 +87,23 @@ def probe(data: bytes) -> tuple[int, int, int]:
         raise _not_a_picture(data, error) from error
 
 
+def format_of(data: bytes) -> str:
+    """Pillow's name of the format of a picture, by its content: JPEG, PNG, GIF, ...
+
+    Raises:
+        FormatError: if the bytes are not a picture.
+    """
+    if not data:
+        raise FormatError("empty: 0 bytes")
+    try:
+        with _opened(data) as image:
+            return str(image.format)
+    except FormatError:
+        raise
+    except Exception as error:
+        raise _not_a_picture(data, error) from error
+
+
 def decode(data: bytes, spec: ImageSpec) -> Decoded:
     """Decode a picture, bring it to the channels and the size of ``spec``.
 
@@ -101,6 +133,13 @@ def encode_jpeg(pixels: np.ndarray, quality: int = 95) -> bytes:
     colorspace = "GRAY" if pixels.shape[2] == 1 else "RGB"
     subsampling = "Gray" if pixels.shape[2] == 1 else "444"
     return bytes(simplejpeg.encode_jpeg(np.ascontiguousarray(pixels), quality, colorspace, subsampling))
+
+
+def encode_png(pixels: np.ndarray) -> bytes:
+    """Encode uint8 pixels of shape (height, width, 1 or 3) as PNG, without loss."""
+    out = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)).save(out, "PNG")
+    return out.getvalue()
 
 
 def _decode_jpeg(data: bytes, spec: ImageSpec) -> tuple[Image.Image, tuple[int, int, int]]:

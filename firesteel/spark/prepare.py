@@ -60,14 +60,9 @@ class SparkSourceEngine(Engine):
 
     def write(self, plan: PreparePlan) -> list[Report]:
         partitions = self._cut(plan)
-        arguments = [(plan, self._source_for(part), number, part) for number, part in enumerate(partitions)]
+        source = self._source.for_task()
+        arguments = [(plan, source, number, part) for number, part in enumerate(partitions)]
         return map_tasks(self._spark, write_source_partition, arguments)
-
-    def _source_for(self, partition: Any) -> Source:
-        """The source without its listing: a task needs only its own part of it."""
-        from dataclasses import replace
-
-        return replace(self._source, files=(), folders=()) if hasattr(self._source, "folders") else self._source  # type: ignore[type-var]
 
 
 def _index_task(

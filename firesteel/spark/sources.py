@@ -18,7 +18,7 @@ import pyarrow as pa
 from pyspark.sql.datasource import DataSource, DataSourceReader, InputPartition
 from pyspark.sql.types import BinaryType, StringType, StructField, StructType
 
-from firesteel.data.sources import Source, open_source
+from firesteel.data.sources import LABEL_OPTIONS, Source, open_source
 from firesteel.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -30,12 +30,14 @@ SCHEMA = StructType(
 )
 
 _PARTITION_BYTES = 16 << 20
-_OPTIONS = {"idfield": "id_field", "labelfield": "label_field", "picturefield": "picture_field"}
+_OPTIONS = {
+    name.replace("_", ""): name for name in ("id_field", "label_field", "picture_field", *LABEL_OPTIONS, "label_level")
+}
 
 
 def register(spark: SparkSession) -> None:
-    """Make ``firesteel-images``, ``firesteel-bson`` and ``firesteel-idx`` known to a session."""
-    for kind in (ImagesDataSource, BsonDataSource, IdxDataSource):
+    """Make ``firesteel-images``, ``-bson``, ``-idx``, ``-cifar`` and ``-dataset`` known to a session."""
+    for kind in (ImagesDataSource, BsonDataSource, IdxDataSource, CifarDataSource, DatasetDataSource):
         spark.dataSource.register(kind)
 
 
@@ -53,6 +55,9 @@ class _Reader(DataSourceReader):
     def partitions(self) -> list[InputPartition]:
         count = self._count or max(1, -(-self._source.size_bytes // _PARTITION_BYTES))
         return [_Partition(part) for part in self._source.partitions(count)]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_source": self._source.for_task()}  # tasks get their partition beside the reader
 
     def read(self, partition: InputPartition) -> Iterator[pa.RecordBatch]:
         yield from self._source.read(partition.value, with_data=self._with_data)
@@ -80,7 +85,9 @@ class _FiresteelDataSource(DataSource):
 
 
 class ImagesDataSource(_FiresteelDataSource):
-    """Class folders of pictures."""
+    """Folders and archives of pictures; further options: ``labels``, ``fileColumn``, ``labelColumn``, ``splitColumn``,
+    ``labelPattern``.
+    """
 
     format = "images"
 
@@ -107,3 +114,23 @@ class IdxDataSource(_FiresteelDataSource):
     @classmethod
     def name(cls) -> str:
         return "firesteel-idx"
+
+
+class CifarDataSource(_FiresteelDataSource):
+    """CIFAR-10 or CIFAR-100, binary version; ``data`` holds 3072 bytes; further option: ``labelLevel``."""
+
+    format = "cifar"
+
+    @classmethod
+    def name(cls) -> str:
+        return "firesteel-cifar"
+
+
+class DatasetDataSource(_FiresteelDataSource):
+    """A prepared dataset: the rows of all its splits, as it stores them."""
+
+    format = "dataset"
+
+    @classmethod
+    def name(cls) -> str:
+        return "firesteel-dataset"

@@ -14,6 +14,7 @@ import fsspec
 import numpy as np
 import pytest
 
+import firesteel
 from firesteel.data.sources import (
     BATCH_BYTES,
     SCHEMA,
@@ -26,6 +27,7 @@ from firesteel.data.sources import (
 )
 from firesteel.errors import ConfigError, DataError, FormatError
 from firesteel.storage import Place
+from tests.archives import cifar10_files, write_archive
 from tests.conftest import picture, real_data, write_idx
 
 COUNTS = [1, 2, 3, 5, 8, 13, 100, 1000]
@@ -68,6 +70,21 @@ def some_source(kind: str, tmp_path: Path) -> tuple[Source, int]:
         return open_source(tmp_path / "src"), 41
     if kind == "bson":
         return open_source(write_bson(tmp_path / "a.bson", products(40))), 100
+    if kind.startswith("archive"):
+        files = {f"class {i % 3}/{i}.png": b"%d" % i for i in range(41)}
+        return open_source(write_archive(tmp_path / f"a{kind.partition(' ')[2]}", files)), 41
+    if kind == "labels":
+        files = {f"{i}.png": b"%d" % i for i in range(41)}
+        table = "".join(f"{i},class {i % 3}\n" for i in range(40))
+        (tmp_path / "a.csv").write_text(table)
+        return open_source(write_tree(tmp_path / "src", files), labels=str(tmp_path / "a.csv")), 41
+    if kind == "cifar":
+        return open_source(write_tree(tmp_path / "cifar", cifar10_files())), 50
+    if kind == "dataset":
+        files = {f"class {i % 3}/{i}.png": picture(i, (4, 4), format="PNG") for i in range(41)}
+        source = write_tree(tmp_path / "src", files)
+        firesteel.prepare(source, tmp_path / "ds", engine="local", workers=1, shard_bytes=1 << 10)
+        return open_source(tmp_path / "ds"), 41
     for stem, rows in (("train", 37), ("t10k", 5)):
         compress = ".gz" if kind == "idx gzip" else ""
         write_idx(
@@ -77,7 +94,8 @@ def some_source(kind: str, tmp_path: Path) -> tuple[Source, int]:
     return open_source(tmp_path), 42
 
 
-any_kind = pytest.mark.parametrize("kind", ["images", "bson", "idx", "idx gzip"])
+KINDS = ["images", "labels", "archive .zip", "archive .tar", "bson", "cifar", "dataset", "idx", "idx gzip"]
+any_kind = pytest.mark.parametrize("kind", KINDS)
 
 
 # -- what all sources promise ---------------------------------------------------------------------------------------
@@ -117,7 +135,9 @@ def test_a_source_travels(kind, tmp_path):
     assert [row for part in parts for batch in copy.read(part) for row in batch.to_pylist()] == rows_of(source)
 
 
-@any_kind
+@pytest.mark.parametrize(
+    "kind", [kind for kind in KINDS if kind not in ("labels", "dataset")]
+)  # have tests of their own
 def test_the_fingerprint_changes_with_the_content(kind, tmp_path):
     """Opened twice, a source says the same of itself; after a file has changed, something else."""
     source, _ = some_source(kind, tmp_path)
@@ -616,13 +636,13 @@ def test_what_cannot_be_told_has_to_be_said(tmp_path):
     ):
         open_source(path)
     assert len(rows_of(open_source(path, "bson"))) == 3
-    with pytest.raises(ConfigError, match="format must be one of auto, images, bson, idx, got 'csv'"):
+    with pytest.raises(ConfigError, match="format must be one of auto, images, bson, idx, cifar, dataset, got 'csv'"):
         open_source(path, "csv")
 
 
 def test_options_of_another_format_are_refused(tmp_path):
-    """Field names are for BSON; class folders have no options."""
+    """Field names are for BSON; pictures in folders have options of their own."""
     write_tree(tmp_path / "images", {"a/x.png": b""})
 
-    with pytest.raises(ConfigError, match=r"format images has no option 'label_field'\. It has: none"):
+    with pytest.raises(ConfigError, match=r"format images has no option 'label_field'\. It has: file_column"):
         open_source(tmp_path / "images", label_field="x")

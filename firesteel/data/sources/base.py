@@ -85,6 +85,10 @@ class Source(ABC):
             with_data: False leaves ``data`` empty and, where that is cheaper, does not read the pictures at all.
         """
 
+    def for_task(self) -> Source:
+        """The source as a task needs it, which gets its partition beside it: without the listing of all files."""
+        return self
+
     def read(self, partition: Any, *, with_data: bool = True) -> Iterator[pa.RecordBatch]:
         """The rows of one partition as batches of :data:`SCHEMA`, each of about BATCH_BYTES at most."""
         yield from _batches(self.rows_of(partition, with_data=with_data))
