@@ -17,21 +17,24 @@ from typing import TYPE_CHECKING, Any
 from firesteel._version import __version__
 
 if TYPE_CHECKING:
-    from firesteel.api import evaluate, prepare, train
+    from firesteel.api import evaluate, export_images, prepare, train
     from firesteel.data.manifest import Dataset
     from firesteel.errors import FiresteelError
     from firesteel.evaluation.counts import Evaluation
+    from firesteel.export.driver import ExportResult
     from firesteel.inference.predictor import Prediction, Predictor
     from firesteel.training.driver import TrainResult
 
 _PUBLIC = {
     "Dataset": "firesteel.data.manifest",
     "Evaluation": "firesteel.evaluation.counts",
+    "ExportResult": "firesteel.export.driver",
     "FiresteelError": "firesteel.errors",
     "Prediction": "firesteel.inference.predictor",
     "Predictor": "firesteel.inference.predictor",
     "TrainResult": "firesteel.training.driver",
     "evaluate": "firesteel.api",
+    "export_images": "firesteel.api",
     "prepare": "firesteel.api",
     "train": "firesteel.api",
 }
@@ -39,12 +42,14 @@ _PUBLIC = {
 __all__ = [
     "Dataset",
     "Evaluation",
+    "ExportResult",
     "FiresteelError",
     "Prediction",
     "Predictor",
     "TrainResult",
     "__version__",
     "evaluate",
+    "export_images",
     "prepare",
     "train",
 ]

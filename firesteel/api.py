@@ -1,4 +1,4 @@
-"""The commands as functions: ``prepare``, ``train`` and ``evaluate``. The command line only parses and prints."""
+"""The commands as functions: ``prepare``, ``export_images``, ``train`` and ``evaluate``. The command line only parses and prints."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
     from firesteel.data.commit import Prepared, SourceFacts
     from firesteel.data.preparation import PrepareOptions
+    from firesteel.data.sources import Source
     from firesteel.evaluation.counts import Evaluation
+    from firesteel.export.driver import ExportResult
     from firesteel.training.driver import TrainResult
 
 Path = str | os.PathLike[str] | Place
@@ -47,7 +49,8 @@ def prepare(
     """Turn a source into a prepared dataset, or find that it is there already.
 
     Args:
-        source: class folders of pictures, a BSON dump, idx files, or a DataFrame.
+        source: folders or archives (zip, tar) of pictures, a BSON dump, idx or CIFAR files, another prepared dataset, or
+            a DataFrame.
         dataset: folder for the dataset.
         features: of a DataFrame: the column with the picture or the array.
         label: of a DataFrame: the column with the class.
@@ -96,14 +99,10 @@ def _source_engine(
 ) -> tuple[SourceFacts, Callable[[], Any]]:
     from firesteel.data.commit import SourceFacts
     from firesteel.data.engines import SourceEngine
-    from firesteel.data.sources import ImageFolderSource, open_source
+    from firesteel.data.sources import open_source
 
     source = open_source(Place.of(where), options.format, **options.format_options)
-    if isinstance(source, ImageFolderSource) and place.is_inside(source.place):
-        raise ConfigError(
-            f"the dataset {place} would lie inside its source {source.place}: the next preparation would take its files"
-            " for pictures.\nChoose a folder beside the source."
-        )
+    _refuse_inside(place, source, "dataset")
     runtime.check(1)
     facts = SourceFacts(
         {"uri": Place.of(where).uri, "format": type(source).__name__.removesuffix("Source").lower()},
@@ -125,6 +124,16 @@ def _source_engine(
     return facts, make
 
 
+def _refuse_inside(place: Place, source: Source, what: str) -> None:
+    from firesteel.data.sources import ImageFolderSource
+
+    if isinstance(source, ImageFolderSource) and place.is_inside(source.place):
+        raise ConfigError(
+            f"the {what} {place} would lie inside its source {source.place}: the next time its files would be taken"
+            " for pictures.\nChoose a folder beside the source."
+        )
+
+
 def _frame_engine(
     frame: Any, features: str | None, label: str | None, id: str | None, group: str | None, split_column: str | None
 ) -> tuple[SourceFacts, Callable[[], Any]]:
@@ -141,6 +150,71 @@ def _frame_engine(
     engine = DataFrameEngine(frame, Columns(features, label, id, group, split_column))
     facts = SourceFacts({"uri": "DataFrame", "format": "dataframe"}, None, engine.array, [], engine.own_splits(), [])
     return facts, lambda: engine
+
+
+# -- export ---------------------------------------------------------------------------------------------------------
+
+
+def export_images(
+    source: Path,
+    folder: Path,
+    *,
+    format: str = "auto",
+    format_options: dict[str, str] | None = None,
+    splits: bool = True,
+    check: Literal["full", "header"] = "full",
+    engine: Literal["spark", "local"] | None = None,
+    master: str | None = None,
+    spark: SparkSession | None = None,
+    workers: int | None = None,
+    watch: Watch | None = None,
+    debug: bool = False,
+) -> ExportResult:
+    """Write the pictures of a source as files in class folders: ``FOLDER/CLASS/ID.jpg``.
+
+    Encoded pictures keep their bytes and get the extension that goes with their content; arrays become PNG. Further
+    pictures of a record are ``ID_1.jpg``, ``ID_2.jpg``. ``FOLDER/.export`` holds an index of all files and the list of the
+    records that were set aside. An export that was interrupted goes on when it is called again.
+
+    Args:
+        source: whatever ``prepare`` reads, but for DataFrames; a prepared dataset as well.
+        folder: for the pictures; new, empty, or of the same export.
+        format, format_options: see :func:`firesteel.data.sources.open_source`.
+        splits: put ``train/`` and ``test/`` above the class folders, where the source brings a split.
+        check: ``full`` decodes every picture to find broken ones; ``header`` looks at its head only.
+        engine, master, spark, debug: see :class:`Runtime`.
+        workers: processes of the local engine; None is one a core.
+        watch: shows the progress.
+
+    Raises:
+        ConfigError: for a wrong option, or a source of arrays that are no pictures.
+        DataError: if the source holds nothing usable.
+        DatasetError: if something else lies in the folder.
+    """
+    from functools import partial
+
+    from firesteel.data.engines import map_local
+    from firesteel.data.sources import open_source
+    from firesteel.export.driver import export
+
+    if check not in ("full", "header"):
+        raise ConfigError(f"check must be full or header, got {check!r}.")
+    place = Place.of(folder)
+    opened = open_source(Place.of(source), format, **(format_options or {}))
+    _refuse_inside(place, opened, "export")
+    runtime = Runtime(engine, master, spark, debug=debug)
+    runtime.check(1)
+    with contextlib.ExitStack() as stack:
+
+        def make_tasks() -> Any:
+            if runtime.uses_spark:
+                from firesteel.spark.barrier import map_tasks
+
+                return partial(map_tasks, stack.enter_context(runtime.session()))
+            count = workers or len(os.sched_getaffinity(0))
+            return partial(map_local, local_launcher(count), count)
+
+        return export(opened, place, make_tasks, with_splits=splits, check=check, watching=watch)
 
 
 # -- train ----------------------------------------------------------------------------------------------------------
@@ -278,4 +352,4 @@ def evaluate(
     )  # fmt: skip
 
 
-__all__ = ["evaluate", "prepare", "train"]
+__all__ = ["evaluate", "export_images", "prepare", "train"]

@@ -30,6 +30,25 @@ Master = Annotated[str | None, typer.Option(help="Spark master, for example loca
 ModelOption = Annotated[
     str | None, typer.Option("--model", help="MODULE:FACTORY, where the model's own description may not be followed.")
 ]
+Format = Annotated[str, typer.Option(help="auto, images, bson, idx, cifar or dataset (a prepared one).")]
+IdField = Annotated[str | None, typer.Option(help="bson: names a record. Default: _id")]
+LabelField = Annotated[str | None, typer.Option(help="bson: its class. Default: category_id")]
+PictureField = Annotated[str | None, typer.Option(help="bson: its pictures. Default: imgs.picture")]
+LabelTableOption = Annotated[
+    str | None, typer.Option("--labels", metavar="FILE.csv", help="images: labels by file name. Default: the folders.")
+]
+FileColumn = Annotated[
+    str | None, typer.Option(help="Of --labels: a name, or a number from 1. Default: is looked for.")
+]
+LabelColumn = Annotated[
+    str | None, typer.Option(help="Of --labels. Default: called label, class, ..., or the only other.")
+]
+SplitColumn = Annotated[str | None, typer.Option(help="Of --labels: names the split. Default: none.")]
+LabelPattern = Annotated[
+    str | None,
+    typer.Option(metavar="REGEX", help=r"images: a group finds the label in the path: '([a-z]+)\.\d+\.jpg$'"),
+]
+LabelLevel = Annotated[str | None, typer.Option(help="cifar: fine or coarse labels of CIFAR-100. Default: fine")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 
 
@@ -50,9 +69,10 @@ def _main(
 
 @app.command()
 def prepare(
-    source: Annotated[str, typer.Argument(help="Class folders of images, a BSON dump, or a folder of idx files.")],
+    ctx: typer.Context,
+    source: Annotated[str, typer.Argument(help="Folders or archives of images, a BSON dump, idx or CIFAR files.")],
     dataset: Annotated[str, typer.Argument(help="Folder for the prepared dataset.")],
-    format: Annotated[str, typer.Option(help="auto, images, bson or idx.")] = "auto",
+    format: Format = "auto",
     size: Annotated[
         str | None, typer.Option(help="HEIGHTxWIDTH. Default: that of the pictures, if they agree.")
     ] = None,
@@ -75,9 +95,15 @@ def prepare(
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the split and of the mixing.")] = 12345,
     shard_mb: Annotated[int, typer.Option(metavar="MB", help="Size of a shard.")] = 32,
-    id_field: Annotated[str | None, typer.Option(help="bson: names a record. Default: _id")] = None,
-    label_field: Annotated[str | None, typer.Option(help="bson: its class. Default: category_id")] = None,
-    picture_field: Annotated[str | None, typer.Option(help="bson: its pictures. Default: imgs.picture")] = None,
+    id_field: IdField = None,
+    label_field: LabelField = None,
+    picture_field: PictureField = None,
+    labels: LabelTableOption = None,
+    file_column: FileColumn = None,
+    label_column: LabelColumn = None,
+    split_column: SplitColumn = None,
+    label_pattern: LabelPattern = None,
+    label_level: LabelLevel = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace another dataset in that folder.")] = False,
     engine: Engine = None,
     master: Master = None,
@@ -91,12 +117,11 @@ def prepare(
         from firesteel.cli.report import prepared_as_json, show_prepared
         from firesteel.monitoring.progress import watching_preparation
 
-        fields = {"id_field": id_field, "label_field": label_field, "picture_field": picture_field}
         result = api.prepare(
             source,
             dataset,
             format=format,
-            format_options={name: value for name, value in fields.items() if value is not None},
+            format_options=_format_options(ctx),
             size=size,
             channels=channels,
             split=split,
@@ -148,6 +173,65 @@ def augment(
             print_json(shown)
         else:
             say(f"Wrote {shown['sheet']}: {shown['pictures']} pictures, {shown['copies']} copies each.")
+
+
+_FORMAT_OPTIONS = (
+    "id_field", "label_field", "picture_field", "labels", "file_column", "label_column", "split_column", "label_pattern",
+    "label_level",
+)  # fmt: skip
+
+
+def _format_options(ctx: typer.Context) -> dict[str, str]:
+    """Options of the source's format that the user gave."""
+    return {name: ctx.params[name] for name in _FORMAT_OPTIONS if ctx.params[name] is not None}
+
+
+@app.command()
+def export_images(
+    ctx: typer.Context,
+    source: Annotated[str, typer.Argument(help="What prepare reads, or a prepared dataset.")],
+    folder: Annotated[str, typer.Argument(help="For the pictures.")],
+    format: Format = "auto",
+    id_field: IdField = None,
+    label_field: LabelField = None,
+    picture_field: PictureField = None,
+    labels: LabelTableOption = None,
+    file_column: FileColumn = None,
+    label_column: LabelColumn = None,
+    split_column: SplitColumn = None,
+    label_pattern: LabelPattern = None,
+    label_level: LabelLevel = None,
+    splits: Annotated[bool, typer.Option(help="Folders of the source's own splits above those of the classes.")] = True,
+    check: Annotated[str, typer.Option(help="full: decode every picture; header: look at its head.")] = "full",
+    engine: Engine = None,
+    master: Master = None,
+    workers: Annotated[int | None, typer.Option(help="Processes of the local engine. Default: one a core.")] = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Write the pictures of a source as files: FOLDER/CLASS/ID.jpg, further ones of a record ID_1.jpg, ..."""
+    with answering(debug, stopped=lambda: "Stopped. What was written stays; the same command goes on."):
+        from firesteel import api
+        from firesteel.cli.report import show_exported
+        from firesteel.monitoring.progress import watching_preparation
+
+        result = api.export_images(
+            source,
+            folder,
+            format=format,
+            format_options=_format_options(ctx),
+            splits=splits,
+            check=check,  # type: ignore[arg-type]
+            engine=engine,  # type: ignore[arg-type]
+            master=master,
+            workers=workers,
+            watch=watching_preparation(console, "exported"),
+            debug=debug,
+        )
+        if as_json:
+            print_json(result.to_json())
+        else:
+            show_exported(result)
 
 
 @app.command(cls=SettingsCommand)

@@ -18,6 +18,7 @@ from firesteel.storage import Place
 if TYPE_CHECKING:
     from firesteel.data.commit import Prepared
     from firesteel.evaluation.counts import Evaluation
+    from firesteel.export.driver import ExportResult
     from firesteel.inference.predictor import Predictor
     from firesteel.runtime import Watch
     from firesteel.training.driver import TrainResult
@@ -71,6 +72,22 @@ def show_prepared(result: Prepared) -> None:
         say(f"            {count:,} x {reason}")
     for warning in manifest.warnings:
         note(f"  note: {warning}")
+
+
+def show_exported(result: ExportResult) -> None:
+    """The export in a few lines."""
+    if result.reused:
+        say(f"Nothing to do: {result.folder} holds this export already.")
+    else:
+        say(f"Exported to {result.folder} in {result.seconds:.1f} s.")
+    say(f"  files     {result.written:,} in {len(result.folders):,} classes, {result.bytes / 1e6:.1f} MB")
+    say(f"  records   {result.read:,} read = {result.written:,} written + {result.set_aside:,} set aside")
+    for reason, count in result.reasons.items():
+        say(f"            {count:,} x {reason}")
+    for text in result.notes:
+        note(f"  note: {text}")
+    if result.set_aside:
+        note(f"  note: what was set aside is listed in {result.folder}/.export/set-aside-*.csv")
 
 
 # -- train ------------------------------------------------------------------------------------------------------------

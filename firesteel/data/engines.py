@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -106,13 +106,42 @@ class SourceEngine(Engine):
 
     def write(self, plan: PreparePlan) -> list[Report]:
         partitions = self._cut(plan)
-        parts = self._run(_write_share, _Share(self._source, partitions, plan.seed, plan))
+        parts = self._run(_write_share, _Share(self._source.for_task(), partitions, plan.seed, plan))
         return [report_from_json(report) for _, report in sorted(parts, key=_number)]
 
     def _run(self, function: Any, share: _Share) -> list[tuple[int, Any]]:
         workers = max(1, min(self._workers, len(share.partitions)))
         launcher = self._launcher if workers > 1 else InProcess()
         return [part for parts in launcher.run(function, share, workers=workers, meet=False) for part in parts]
+
+
+@dataclass(frozen=True)
+class _Calls:
+    """What one local process does of many calls: every ``workers``-th."""
+
+    function: Callable[..., Any]
+    arguments: Sequence[tuple[Any, ...]]
+
+
+def map_local(
+    launcher: Launcher, workers: int, function: Callable[..., Any], arguments: Sequence[tuple[Any, ...]]
+) -> list[Any]:
+    """Run an importable function once per tuple of arguments, in processes of this host.
+
+    Returns:
+        the results, which must be JSON-able, in the order of ``arguments``.
+    """
+    workers = max(1, min(workers, len(arguments)))
+    if not arguments:
+        return []
+    launcher = launcher if workers > 1 else InProcess()
+    parts = launcher.run(_make_calls, _Calls(function, arguments), workers=workers, meet=False)
+    return [result for _, result in sorted((part for own in parts for part in own), key=_number)]
+
+
+def _make_calls(calls: _Calls, world: World, meeting: Meeting | None) -> list[tuple[int, Any]]:
+    mine = range(world.rank, len(calls.arguments), world.world_size)
+    return [(number, calls.function(*calls.arguments[number])) for number in mine]
 
 
 def _number(part: tuple[int, Any]) -> int:

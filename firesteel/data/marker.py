@@ -58,7 +58,7 @@ def is_leftover(place: Place) -> bool:
     marker = _read(place)
     if marker.get("host") == socket.gethostname() and _is_alive(marker.get("pid")):
         raise DatasetError(
-            f"another firesteel prepare (process {marker['pid']}) is writing {place}."
+            f"another firesteel command (process {marker['pid']}) is writing {place}."
             " Wait for it or choose another folder."
         )
     return True

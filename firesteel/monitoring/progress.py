@@ -164,9 +164,11 @@ def watching_run(console: Console) -> Callable[[Place], contextlib.AbstractConte
     return watch
 
 
-def watching_preparation(console: Console) -> Callable[[Place], contextlib.AbstractContextManager[Any]]:
-    """The progress of a preparation, for ``firesteel.prepare(..., watch=...)``."""
-    return lambda dataset: _following_rows(console, "prepared", dataset / PROGRESS_FOLDER)
+def watching_preparation(
+    console: Console, done: str = "prepared"
+) -> Callable[[Place], contextlib.AbstractContextManager[Any]]:
+    """The progress of a preparation or an export, for ``firesteel.prepare(..., watch=...)``."""
+    return lambda dataset: _following_rows(console, done, dataset / PROGRESS_FOLDER)
 
 
 def watching_evaluation(console: Console) -> Callable[[Place], contextlib.AbstractContextManager[Any]]:

@@ -369,3 +369,23 @@ def _until(condition: Any, seconds: float = 60) -> None:
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
         time.sleep(0.05)
+
+
+def test_pictures_are_exported_prepared_and_refused(tmp_path: Path) -> None:
+    """export-images with labels by a pattern; the same again does nothing; wrong use says what to do."""
+    source = tmp_path / "flat"
+    source.mkdir()
+    for number in range(10):
+        name = f"{'cat' if number % 2 else 'dog'}.{number}"
+        (source / f"{name}.jpg").write_bytes(picture(number, (8, 8), format="PNG" if number == 3 else "JPEG"))
+    pattern = ("--label-pattern", r"([a-z]+)\.\d+\.jpg$")
+    exported = json.loads(firesteel("export-images", source, tmp_path / "out", *pattern, "--json").stdout)
+    assert {key: exported[key] for key in ("reused", "read", "written", "set_aside", "classes")} == {
+        "reused": False, "read": 10, "written": 10, "set_aside": 0, "classes": 2,
+    }  # fmt: skip
+    assert sorted(path.name for path in (tmp_path / "out" / "cat").iterdir())[:2] == ["cat.1.jpg", "cat.3.png"]
+    again = firesteel("export-images", source, tmp_path / "out", *pattern)
+    assert again.stdout.startswith(f"Nothing to do: {tmp_path / 'out'} holds this export already.")
+    refused(firesteel("export-images", source, tmp_path / "out", "--label-pattern", r"(\w)"), 1)
+    assert "--label-pattern" in refused(firesteel("prepare", source, tmp_path / "ds", "--label-pattern", "x"), 2)
+    assert "no class folders" in refused(firesteel("prepare", source, tmp_path / "ds"), 1)

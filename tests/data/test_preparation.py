@@ -589,7 +589,7 @@ def test_a_folder_that_is_being_written_is_refused(image_folder, tmp_path):
     marker = json.dumps({"host": socket.gethostname(), "pid": os.getppid()})
     (tmp_path / "ds" / "preparing.json").write_text(marker)
 
-    with pytest.raises(DatasetError, match=rf"another firesteel prepare \(process {os.getppid()}\) is writing"):
+    with pytest.raises(DatasetError, match=rf"another firesteel command \(process {os.getppid()}\) is writing"):
         prepare(image_folder, tmp_path / "ds")
 
     assert files_in(tmp_path / "ds") == {"preparing.json": marker.encode()}

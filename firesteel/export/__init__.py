@@ -1,0 +1,1 @@
+"""Pictures of any source, written as files in class folders."""
