@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 from firesteel._version import __version__
 
 if TYPE_CHECKING:
-    from firesteel.api import evaluate, export_images, prepare, train
+    from firesteel.analysis.results import Analysis
+    from firesteel.api import analyze, evaluate, export_images, prepare, train
     from firesteel.data.manifest import Dataset
     from firesteel.errors import FiresteelError
     from firesteel.evaluation.counts import Evaluation
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from firesteel.training.driver import TrainResult
 
 _PUBLIC = {
+    "Analysis": "firesteel.analysis.results",
     "Dataset": "firesteel.data.manifest",
     "Evaluation": "firesteel.evaluation.counts",
     "ExportResult": "firesteel.export.driver",
@@ -33,6 +35,7 @@ _PUBLIC = {
     "Prediction": "firesteel.inference.predictor",
     "Predictor": "firesteel.inference.predictor",
     "TrainResult": "firesteel.training.driver",
+    "analyze": "firesteel.api",
     "evaluate": "firesteel.api",
     "export_images": "firesteel.api",
     "prepare": "firesteel.api",
@@ -40,6 +43,7 @@ _PUBLIC = {
 }
 
 __all__ = [
+    "Analysis",
     "Dataset",
     "Evaluation",
     "ExportResult",
@@ -48,6 +52,7 @@ __all__ = [
     "Predictor",
     "TrainResult",
     "__version__",
+    "analyze",
     "evaluate",
     "export_images",
     "prepare",

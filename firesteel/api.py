@@ -1,4 +1,4 @@
-"""The commands as functions: ``prepare``, ``export_images``, ``train`` and ``evaluate``. The command line only parses and prints."""
+"""The commands as functions: ``prepare``, ``analyze``, ``export_images``, ``train`` and ``evaluate``. The command line only parses and prints."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from firesteel.storage import Place
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
+    from firesteel.analysis.results import Analysis
     from firesteel.data.commit import Prepared, SourceFacts
     from firesteel.data.preparation import PrepareOptions
     from firesteel.data.sources import Source
@@ -217,6 +218,61 @@ def export_images(
         return export(opened, place, make_tasks, with_splits=splits, check=check, watching=watch)
 
 
+# -- analyze --------------------------------------------------------------------------------------------------------
+
+
+def analyze(
+    source: Path | DataFrame | Dataset,
+    *,
+    format: str = "auto",
+    schema: Any = None,
+    header: bool = True,
+    delimiter: str | None = None,
+    compare: int | None = None,
+    engine: Literal["spark", "local"] | None = None,
+    master: str | None = None,
+    spark: SparkSession | None = None,
+    workers: int | None = None,
+    watch: Watch | None = None,
+    debug: bool = False,
+    **format_options: str,
+) -> Analysis:
+    """What a source, a prepared dataset or a table holds: figures, what is broken, what is there twice.
+
+    Args:
+        source: anything that ``prepare`` reads, a prepared dataset, a table (csv, tsv, parquet, json lines; a file or a
+            folder), or a DataFrame of any types.
+        format: auto, images, bson, idx, csv, tsv, parquet or json.
+        schema: of a table: a :class:`firesteel.tables.schema.Schema`, its text, or its file. Values that it forbids are
+            counted as invalid, with examples. Without one types are those of the DataFrame, or inferred.
+        header: of csv and tsv: the first line names the columns. Without it the schema does.
+        delimiter: of csv; None is a comma.
+        compare: at most about so many pictures are compared with each other for duplicates, of more a sample; None is
+            2,000,000.
+        engine, master, spark, debug: see :class:`Runtime`. Tables are read by Spark, also if nothing is said.
+        workers: processes of the local engine; None is one a core.
+        watch: shows the progress.
+        format_options: of the format; for bson the names of the fields.
+
+    Returns:
+        an :class:`firesteel.analysis.images.ImageAnalysis` or a :class:`firesteel.analysis.results.TableAnalysis`.
+
+    Raises:
+        ConfigError: for a wrong option.
+        DataError: if there is nothing readable.
+    """
+    from firesteel.analysis.opening import analyze_anything
+    from firesteel.tables.schema import Schema
+
+    runtime = Runtime(engine, master, spark, debug=debug)
+    parsed = None if schema is None else Schema.parse(schema)
+    return analyze_anything(
+        source, runtime,
+        format=format, schema=parsed, header=header, delimiter=delimiter, compare=compare, workers=workers, watch=watch,
+        format_options=format_options,
+    )  # fmt: skip
+
+
 # -- train ----------------------------------------------------------------------------------------------------------
 
 
@@ -352,4 +408,4 @@ def evaluate(
     )  # fmt: skip
 
 
-__all__ = ["evaluate", "export_images", "prepare", "train"]
+__all__ = ["analyze", "evaluate", "export_images", "prepare", "train"]

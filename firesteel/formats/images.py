@@ -37,7 +37,7 @@ EXTENSIONS = {
 }
 """Extensions by Pillow's name of the format, the usual one first."""
 
-_JPEG_MAGIC = b"\xff\xd8\xff"
+JPEG_MAGIC = b"\xff\xd8\xff"
 
 
 @dataclass(frozen=True)
@@ -79,12 +79,12 @@ def probe(data: bytes) -> tuple[int, int, int]:
         FormatError: if the bytes are not a picture.
     """
     try:
-        with _opened(data) as image:
-            return _announced(image)
+        with opened(data) as image:
+            return announced(image)
     except FormatError:
         raise
     except Exception as error:
-        raise _not_a_picture(data, error) from error
+        raise not_a_picture(data, error) from error
 
 
 def format_of(data: bytes) -> str:
@@ -101,7 +101,7 @@ def format_of(data: bytes) -> str:
     except FormatError:
         raise
     except Exception as error:
-        raise _not_a_picture(data, error) from error
+        raise not_a_picture(data, error) from error
 
 
 def decode(data: bytes, spec: ImageSpec) -> Decoded:
@@ -116,7 +116,7 @@ def decode(data: bytes, spec: ImageSpec) -> Decoded:
     if not data:
         raise FormatError("empty: 0 bytes")
     try:
-        image, original = _decode_jpeg(data, spec) if data.startswith(_JPEG_MAGIC) else _decode_any(data, spec)
+        image, original = _decode_jpeg(data, spec) if data.startswith(JPEG_MAGIC) else _decode_any(data, spec)
         if image.size != (spec.width, spec.height):
             image = image.resize((spec.width, spec.height), Image.Resampling.BILINEAR)
         pixels = np.asarray(image)
@@ -124,7 +124,7 @@ def decode(data: bytes, spec: ImageSpec) -> Decoded:
         raise
     # Pillow's plug-ins answer damaged files with almost any exception (OSError, SyntaxError, struct.error, KeyError...).
     except Exception as error:
-        raise _not_a_picture(data, error) from error
+        raise not_a_picture(data, error) from error
     return Decoded(pixels.reshape(spec.height, spec.width, spec.channels), original)
 
 
@@ -144,8 +144,8 @@ def encode_png(pixels: np.ndarray) -> bytes:
 
 def _decode_jpeg(data: bytes, spec: ImageSpec) -> tuple[Image.Image, tuple[int, int, int]]:
     height, width, colorspace, _ = simplejpeg.decode_jpeg_header(data)
-    _refuse_giants(height, width)
-    if colorspace in ("CMYK", "YCCK") or _jpeg_may_be_turned(data):
+    refuse_giants(height, width)
+    if colorspace in ("CMYK", "YCCK") or jpeg_may_be_turned(data):
         return _decode_any(data, spec)
     pixels = simplejpeg.decode_jpeg(
         data,
@@ -164,23 +164,29 @@ def _decode_jpeg(data: bytes, spec: ImageSpec) -> tuple[Image.Image, tuple[int, 
 
 
 def _decode_any(data: bytes, spec: ImageSpec) -> tuple[Image.Image, tuple[int, int, int]]:
-    with _opened(data) as opened:
-        _refuse_giants(opened.height, opened.width)
-        original = _announced(opened)  # before the draft mode, which changes size and mode
+    with opened(data) as picture:
+        refuse_giants(picture.height, picture.width)
+        original = announced(picture)  # before the draft mode, which changes size and mode
         mode = "L" if spec.channels == 1 else "RGB"
-        if opened.format == "JPEG":
-            opened.draft(mode, (spec.width, spec.height))
-        image: Image.Image = ImageOps.exif_transpose(opened)
-        image.load()
-        if image.mode.startswith("I;16") or image.mode == "I":
-            # 16-bit grey: Pillow would clip at 255 instead of scaling.
-            image = Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).clip(0, 255).astype(np.uint8))
-        elif "transparency" in image.info or image.mode in ("RGBA", "LA", "PA", "RGBa", "La"):
-            image = _on_white(image.convert("RGBA"))
-        return image.convert(mode), original
+        if picture.format == "JPEG":
+            picture.draft(mode, (spec.width, spec.height))
+        return plain(picture, mode), original
 
 
-def _opened(data: bytes) -> Image.Image:
+def plain(picture: Image.Image, mode: str) -> Image.Image:
+    """The first frame as ``L`` or ``RGB``: turned as the camera says, 16 bits scaled to 8, transparent pixels white."""
+    image: Image.Image = ImageOps.exif_transpose(picture)
+    image.load()
+    if image.mode.startswith("I;16") or image.mode == "I":
+        # 16-bit grey: Pillow would clip at 255 instead of scaling.
+        image = Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).clip(0, 255).astype(np.uint8))
+    elif "transparency" in image.info or image.mode in ("RGBA", "LA", "PA", "RGBa", "La"):
+        image = _on_white(image.convert("RGBA"))
+    return image.convert(mode)
+
+
+def opened(data: bytes) -> Image.Image:
+    """A picture whose pixels are not read yet; PostScript is refused."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # damaged EXIF, odd palettes: what matters raises when the pixels are read
         image = Image.open(io.BytesIO(data))
@@ -198,14 +204,14 @@ def _is_grey(mode: str) -> bool:
     return mode in ("1", "L", "LA", "La", "I", "F") or mode.startswith("I;16")
 
 
-def _announced(image: Image.Image) -> tuple[int, int, int]:
-    """(height, width, channels) as the header says, turned as the camera says."""
+def announced(image: Image.Image) -> tuple[int, int, int]:
+    """(height, width, channels) as the header says, turned as the camera says; channels is 1 or 3."""
     turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
     height, width = image.size if turned else image.size[::-1]
     return height, width, 1 if _is_grey(image.mode) else 3
 
 
-def _jpeg_may_be_turned(data: bytes) -> bool:
+def jpeg_may_be_turned(data: bytes) -> bool:
     """True if the EXIF block of a JPEG says another orientation than upright (cheap look at the first 64 KiB)."""
     at = data.find(b"Exif\0\0", 0, 65536)
     if at == -1:
@@ -216,12 +222,14 @@ def _jpeg_may_be_turned(data: bytes) -> bool:
     return found != -1 and struct.unpack_from(order + "H", data.ljust(found + 10, b"\0"), found + 8)[0] not in (0, 1)
 
 
-def _refuse_giants(height: int, width: int) -> None:
+def refuse_giants(height: int, width: int) -> None:
+    """Raise FormatError for more than MAX_PIXELS."""
     if height * width > MAX_PIXELS:
         raise FormatError(f"giant picture: {width}x{height} pixels announced, more than {MAX_PIXELS} are refused")
 
 
-def _not_a_picture(data: bytes, error: Exception) -> FormatError:
+def not_a_picture(data: bytes, error: Exception) -> FormatError:
+    """What a decoder's exception says, as one of ours."""
     if isinstance(error, UnidentifiedImageError):
         return FormatError(f"not a picture: {len(data)} bytes that begin with {data[:8].hex(' ') or 'nothing'}")
     text: Any = str(error).strip().splitlines()

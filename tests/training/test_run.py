@@ -191,8 +191,8 @@ def test_import_of_firesteel_is_cheap() -> None:
 
 def test_the_public_names_are_the_list() -> None:
     assert sorted(firesteel.__all__) == [
-        "Dataset", "Evaluation", "ExportResult", "FiresteelError", "Prediction", "Predictor", "TrainResult", "__version__",
-        "evaluate", "export_images", "prepare", "train",
+        "Analysis", "Dataset", "Evaluation", "ExportResult", "FiresteelError", "Prediction", "Predictor", "TrainResult",
+        "__version__", "analyze", "evaluate", "export_images", "prepare", "train",
     ]  # fmt: skip
     for name in firesteel.__all__:
         assert getattr(firesteel, name) is not None

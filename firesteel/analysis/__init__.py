@@ -1,0 +1,1 @@
+"""What data holds: figures of tables and of pictures, as summaries of parts that are merged in any order."""
