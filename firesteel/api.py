@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from firesteel.data.manifest import Dataset
@@ -235,7 +235,7 @@ def analyze(
     workers: int | None = None,
     watch: Watch | None = None,
     debug: bool = False,
-    **format_options: str,
+    format_options: Mapping[str, str] | None = None,
 ) -> Analysis:
     """What a source, a prepared dataset or a table holds: figures, what is broken, what is there twice.
 
@@ -269,7 +269,7 @@ def analyze(
     return analyze_anything(
         source, runtime,
         format=format, schema=parsed, header=header, delimiter=delimiter, compare=compare, workers=workers, watch=watch,
-        format_options=format_options,
+        format_options=format_options or {},
     )  # fmt: skip
 
 

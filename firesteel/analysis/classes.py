@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -54,7 +55,7 @@ def size_bands(counts: Sequence[int]) -> list[Band]:
     edges = _widening(low, high) if high > _SKEWED * max(1.0, float(np.median(counts))) else _even(low, high)
     values = np.asarray(counts, np.int64)
     bands = []
-    for start, stop in zip(edges, edges[1:]):
+    for start, stop in pairwise(edges):
         within = values[(values >= start) & (values < stop)]
         bands.append(Band(start, stop - 1, len(within), int(within.sum())))
     return bands

@@ -136,7 +136,8 @@ class Distribution:
             np.add.at(counts, places, self._counts)
         else:
             below = np.asarray(self._ranks.get_cdf(edges[1:-1].astype(np.float64), False))
-            counts = np.diff(np.round(below * self.count).astype(np.int64), prepend=0)
+            ends = np.concatenate([[0], np.round(below * self.count).astype(np.int64)])
+            counts = ends[1:] - ends[:-1]
         return edges.tolist(), counts.tolist()
 
     @property

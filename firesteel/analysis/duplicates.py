@@ -125,6 +125,10 @@ _ONES = np.array([bin(byte).count("1") for byte in range(256)], np.uint8)
 
 
 def _distances(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Bits that differ, of hashes of shape (n, 16): int64 of shape (n,)."""
+    if hasattr(np, "bitwise_count"):  # numpy 2: ten times as fast
+        words = np.bitwise_count(left.view(np.uint64) ^ right.view(np.uint64))
+        return words[:, 0].astype(np.int64) + words[:, 1]
     return _ONES[left ^ right].sum(axis=1, dtype=np.int64)
 
 

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from firesteel.analysis.driver import COMPARED, Tasks, analyze_rows, local_tasks
+from firesteel.analysis.driver import COMPARED, Tasks, analyze_rows, expected_rows, local_tasks
 from firesteel.analysis.results import Analysis, TableAnalysis
 from firesteel.analysis.sources import PreparedRows
 from firesteel.data.manifest import MANIFEST_NAME, Dataset
@@ -29,6 +29,9 @@ TABLE_FORMATS = ("csv", "tsv", "parquet", "json")
 
 _SUFFIXES = {".csv": "csv", ".tsv": "tsv", ".tab": "tsv", ".parquet": "parquet", ".json": "json", ".jsonl": "json",
              ".ndjson": "json"}  # fmt: skip
+_FEW_ROWS = 4000
+"""Fewer are sooner done in this process than other processes are started."""
+
 _COMPRESSIONS = (".gz", ".bz2", ".zst", ".lz4", ".snappy")
 
 
@@ -62,7 +65,7 @@ def analyze_anything(
         raise ConfigError(f"schema, header and delimiter are for tables; {place} is none. Leave them out.")
     rows = PreparedRows(prepared) if prepared is not None else open_source(place, format, **format_options)
     runtime.check(1)
-    with _tasks(runtime, workers) as tasks:
+    with _tasks(runtime, workers, rows) as tasks:
         return analyze_rows(
             rows, place.uri, tasks, announced=_announced(rows), notes=rows.notes() if isinstance(rows, Source) else (),
             compare=compare or COMPARED, watch=watch,
@@ -82,9 +85,12 @@ def _announced(rows: Source | PreparedRows) -> list[str]:
 
 
 @contextlib.contextmanager
-def _tasks(runtime: Runtime, workers: int | None) -> Iterator[Tasks]:
+def _tasks(runtime: Runtime, workers: int | None, rows: Source | PreparedRows) -> Iterator[Tasks]:
+    if workers is not None and workers < 1:
+        raise ConfigError(f"workers must be at least 1, got {workers}.")
     if not runtime.uses_spark:
-        count = workers or len(os.sched_getaffinity(0))
+        few = expected_rows(rows) < _FEW_ROWS
+        count = workers or (1 if few else len(os.sched_getaffinity(0)))
         yield local_tasks(local_launcher(count), count)
         return
     from firesteel.spark.analyze import spark_tasks

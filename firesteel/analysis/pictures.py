@@ -154,7 +154,7 @@ class PictureSummary:
             sums = self.grey
         elif self.grey is not None:
             grey = self.grey
-            sums = sums + ChannelSums(grey.count, [*grey.total * 3], [*grey.squares * 3])  # type: ignore[arg-type]
+            sums = sums + ChannelSums(grey.count, [*grey.total * 3], [*grey.squares * 3])
         if sums is None:
             return None
         mean, std = sums.mean_and_std(1 / 255)

@@ -14,7 +14,7 @@ from firesteel.analysis.sources import PreparedRows, Run, for_tasks, thumbnails
 from firesteel.data.sources import Source
 
 CLASSES = 24
-PICTURES_A_CLASS = 5
+PICTURES_A_CLASS = 4
 GROUPS = 12
 PICTURES_A_GROUP = 4
 
@@ -32,9 +32,7 @@ def some_of_each_class(records: pa.Table, classes: Sequence[str]) -> dict[str, t
     chosen = {}
     for name in classes[:CLASSES]:
         numbers = np.flatnonzero(labels == name)
-        spread = (
-            np.unique(np.linspace(0, len(numbers) - 1, PICTURES_A_CLASS).round().astype(int)) if len(numbers) else []
-        )
+        spread = _evenly(len(numbers), PICTURES_A_CLASS)
         rows = [records.slice(int(numbers[i]), 1).to_pylist()[0] for i in spread]
         chosen[name] = tuple(Picture(r["id"], r["label"], r["split"], (r["partition"], r["position"])) for r in rows)
     return {name: pictures for name, pictures in chosen.items() if pictures}
@@ -42,10 +40,14 @@ def some_of_each_class(records: pa.Table, classes: Sequence[str]) -> dict[str, t
 
 def spread_over(classes: Sequence[str], count: int = CLASSES) -> list[str]:
     """At most ``count`` of the classes, which are ordered by size: large and small ones."""
-    places = (
-        np.unique(np.linspace(0, len(classes) - 1, min(count, len(classes))).round().astype(int)) if classes else []
-    )
-    return [classes[i] for i in places]
+    return [classes[i] for i in _evenly(len(classes), count)]
+
+
+def _evenly(total: int, count: int) -> list[int]:
+    """At most ``count`` of ``total`` numbers, evenly spread, the first and the last among them."""
+    if not total:
+        return []
+    return np.unique(np.linspace(0, total - 1, min(count, total)).round().astype(int)).tolist()
 
 
 def read_thumbnails(

@@ -171,6 +171,11 @@ def watching_preparation(
     return lambda dataset: _following_rows(console, done, dataset / PROGRESS_FOLDER)
 
 
+def watching_analysis(console: Console) -> Callable[[Place], contextlib.AbstractContextManager[Any]]:
+    """The progress of an analysis, for ``firesteel.analyze(..., watch=...)``."""
+    return lambda folder: _following_rows(console, "analysed", folder)
+
+
 def watching_evaluation(console: Console) -> Callable[[Place], contextlib.AbstractContextManager[Any]]:
     """The progress of an evaluation, for ``firesteel.evaluate(..., watch=...)``."""
     return lambda folder: _following_rows(console, "evaluated", folder)

@@ -44,7 +44,7 @@ def analyzed_columns(frame: DataFrame, schema: tables.Schema | None) -> tuple[Da
             values, texts = _typed(F.col(field), kind, schema[name])
             text = None if texts is None else f"{field}_text"
             columns.append(TableColumn(name, schema[name].type, None, schema[name], field, text))
-            selected += [values.alias(field)] + ([] if texts is None else [texts.alias(text)])
+            selected += [values.alias(field)] + ([] if texts is None else [texts.alias(f"{field}_text")])
         else:
             values, what, elements = _plain(F.col(field), kind)
             columns.append(TableColumn(name, what, elements, None, field))
@@ -101,7 +101,7 @@ def _plain(column: Column, kind: T.DataType) -> tuple[Column, str, str | None]:
 
         return vector_to_array(column), "array", "double"
     if isinstance(kind, T.ArrayType):
-        values, what, _ = _plain(column, kind.elementType)
+        what = _plain(column, kind.elementType)[1]
         if what in ("integer", "long", "double", "string") and not isinstance(kind.elementType, T.DecimalType):
             return column, "array", what
         return F.transform(column, lambda each: F.when(each.isNotNull(), F.lit(1))), "array", None

@@ -1,0 +1,1 @@
+"""Analyses as HTML pages that need nothing else: no script, no network."""
