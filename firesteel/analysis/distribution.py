@@ -48,7 +48,8 @@ class Distribution:
         if self.is_exact:
             self._take(*np.unique(values, return_counts=True))
         else:
-            self._ranks.update(values.astype(np.float64, copy=False))
+            # Arrow's memory is read-only, which the sketch does not take.
+            self._ranks.update(np.require(values, np.float64, ["C", "W"]))
             _update_each(self._different, values)
 
     def merge(self, other: Distribution) -> None:

@@ -108,7 +108,13 @@ class Duplicates:
         codes = [_codes(records, name) for name in ("label", "split")]
         in_near = {member for group in found.near for member in group.members}
         shown = [group for group in found.exact if group.members[0] not in in_near] + found.near
-        shown.sort(key=lambda group: (not any(_differ(of, group) for of in codes), group.distance or 0, group.members))
+        shown.sort(
+            key=lambda group: (
+                not any(_differ(of, group) for of in codes),
+                -1 if group.distance is None else group.distance,
+                group.members,
+            )
+        )
         return cls(
             records.num_rows, share, _counted(found.exact, codes), _counted(found.near, codes), found.flat,
             tuple(_listed(records, group) for group in shown[:_LISTED_GROUPS]),

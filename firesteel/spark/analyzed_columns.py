@@ -101,9 +101,9 @@ def _plain(column: Column, kind: T.DataType) -> tuple[Column, str, str | None]:
 
         return vector_to_array(column), "array", "double"
     if isinstance(kind, T.ArrayType):
-        what = _plain(column, kind.elementType)[1]
-        if what in ("integer", "long", "double", "string") and not isinstance(kind.elementType, T.DecimalType):
-            return column, "array", what
+        elements = _PLAIN.get(type(kind.elementType))
+        if elements in ("integer", "long", "double", "string"):
+            return column, "array", elements
         return F.transform(column, lambda each: F.when(each.isNotNull(), F.lit(1))), "array", None
     if isinstance(kind, T.MapType):
         return F.transform(F.map_keys(column), lambda _: F.lit(1)), "map", None
