@@ -96,7 +96,7 @@ def format_of(data: bytes) -> str:
     if not data:
         raise FormatError("empty: 0 bytes")
     try:
-        with _opened(data) as image:
+        with opened(data) as image:
             return str(image.format)
     except FormatError:
         raise
