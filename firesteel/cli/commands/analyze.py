@@ -1,0 +1,71 @@
+"""``firesteel analyze``: what a source, a dataset or a table holds."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from firesteel.cli.options import Debug, Engine, Json, Master
+from firesteel.cli.output import answering, console, note, print_json
+
+
+def analyze(
+    source: Annotated[
+        str, typer.Argument(help="What prepare reads, a prepared dataset, or a table (csv, tsv, parquet, json lines).")
+    ],
+    html: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Also write a page with charts and pictures.")
+    ] = None,
+    format: Annotated[
+        str, typer.Option(help="auto, images, bson, idx, csv, tsv, parquet or json (one object a line).")
+    ] = "auto",
+    schema: Annotated[
+        str | None,
+        typer.Option(
+            help="Of a table: 'lat double, type categorical(TOR|HAIL)', or a file. Default: types are inferred."
+        ),
+    ] = None,
+    header: Annotated[bool, typer.Option(help="csv, tsv: the first line names the columns.")] = True,
+    delimiter: Annotated[str | None, typer.Option(help="csv: between two fields. Default: a comma.")] = None,
+    compare: Annotated[
+        int | None, typer.Option(metavar="N", help="Look for duplicates among about N pictures. Default: 2000000")
+    ] = None,
+    id_field: Annotated[str | None, typer.Option(help="bson: names a record. Default: _id")] = None,
+    label_field: Annotated[str | None, typer.Option(help="bson: its class. Default: category_id")] = None,
+    picture_field: Annotated[str | None, typer.Option(help="bson: its pictures. Default: imgs.picture")] = None,
+    engine: Engine = None,
+    master: Master = None,
+    workers: Annotated[int | None, typer.Option(help="Processes of the local engine. Default: one a core.")] = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """What a source, a dataset or a table holds: figures, charts, what is broken, what is there twice."""
+    with answering(debug):
+        from firesteel import api
+        from firesteel.cli.analysis import save_page, show_analysis
+        from firesteel.monitoring.progress import watching_analysis
+
+        fields = {"id_field": id_field, "label_field": label_field, "picture_field": picture_field}
+        result = api.analyze(
+            source,
+            format=format,
+            schema=schema,
+            header=header,
+            delimiter=delimiter,
+            compare=compare,
+            engine=engine,  # type: ignore[arg-type]
+            master=master,
+            workers=workers,
+            watch=watching_analysis(console),
+            debug=debug,
+            format_options={name: value for name, value in fields.items() if value is not None},
+        )
+        if html is not None:
+            save_page(result, html)
+        if as_json:
+            print_json(result.to_json())
+        else:
+            show_analysis(result)
+        if html is not None:
+            note(f"The page is {html}")

@@ -1,0 +1,103 @@
+"""``firesteel prepare``: from a source to a prepared dataset."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from firesteel.cli.options import (
+    Debug,
+    Engine,
+    FileColumn,
+    Format,
+    IdField,
+    Json,
+    LabelColumn,
+    LabelField,
+    LabelLevel,
+    LabelPattern,
+    LabelTableOption,
+    Master,
+    PictureField,
+    SplitColumn,
+    format_options,
+)
+from firesteel.cli.output import answering, console, print_json
+
+
+def prepare(
+    ctx: typer.Context,
+    source: Annotated[str, typer.Argument(help="Folders or archives of images, a BSON dump, idx or CIFAR files.")],
+    dataset: Annotated[str, typer.Argument(help="Folder for the prepared dataset.")],
+    format: Format = "auto",
+    size: Annotated[
+        str | None, typer.Option(help="HEIGHTxWIDTH. Default: that of the pictures, if they agree.")
+    ] = None,
+    channels: Annotated[
+        int | None, typer.Option(help="1 (grey) or 3 (RGB). Default: 1 if all are grey, else 3.")
+    ] = None,
+    split: Annotated[
+        str | None, typer.Option(help="Fractions. Default: the source's own split, else train=0.8,test=0.2.")
+    ] = None,
+    encoding: Annotated[str, typer.Option(help="raw (fastest) or jpeg (smallest).")] = "raw",
+    min_per_class: Annotated[int, typer.Option(metavar="N", help="Drop classes with fewer rows.")] = 1,
+    max_per_class: Annotated[
+        int | None, typer.Option(metavar="N", help="Training rows of a class that stay; the others are dropped.")
+    ] = None,
+    balance: Annotated[
+        int | None, typer.Option(metavar="N", help="Generate pictures until each class has N training rows.")
+    ] = None,
+    policy: Annotated[
+        str | None, typer.Option(help="How: default, light, upright, or a .yaml or .json file. Default: default.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the split and of the mixing.")] = 12345,
+    shard_mb: Annotated[int, typer.Option(metavar="MB", help="Size of a shard.")] = 32,
+    id_field: IdField = None,
+    label_field: LabelField = None,
+    picture_field: PictureField = None,
+    labels: LabelTableOption = None,
+    file_column: FileColumn = None,
+    label_column: LabelColumn = None,
+    split_column: SplitColumn = None,
+    label_pattern: LabelPattern = None,
+    label_level: LabelLevel = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace another dataset in that folder.")] = False,
+    engine: Engine = None,
+    master: Master = None,
+    workers: Annotated[int | None, typer.Option(help="Processes of the local engine. Default: one a core.")] = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Decode, resize and split a source once, into a sharded dataset that training reads at full speed."""
+    with answering(debug, stopped=lambda: "Stopped. Nothing was written; what was there before is there still."):
+        from firesteel import api
+        from firesteel.cli.report import prepared_as_json, show_prepared
+        from firesteel.monitoring.progress import watching_preparation
+
+        result = api.prepare(
+            source,
+            dataset,
+            format=format,
+            format_options=format_options(ctx),
+            size=size,
+            channels=channels,
+            split=split,
+            encoding=encoding,
+            min_per_class=min_per_class,
+            max_per_class=max_per_class,
+            balance=balance,
+            policy=policy,
+            seed=seed,
+            shard_bytes=shard_mb << 20,
+            overwrite=overwrite,
+            engine=engine,  # type: ignore[arg-type]
+            master=master,
+            workers=workers,
+            watch=watching_preparation(console),
+            debug=debug,
+        )
+        if as_json:
+            print_json(prepared_as_json(result))
+        else:
+            show_prepared(result)

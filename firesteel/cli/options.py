@@ -1,0 +1,47 @@
+"""Options that several commands have, with their help."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output and nothing else there.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and Spark's own log.")]
+Engine = Annotated[
+    str | None, typer.Option(help="spark or local. Default: spark if a master is given or configured, else local.")
+]
+Master = Annotated[str | None, typer.Option(help="Spark master, for example local[2], spark://host:7077, yarn.")]
+ModelOption = Annotated[
+    str | None, typer.Option("--model", help="MODULE:FACTORY, where the model's own description may not be followed.")
+]
+Format = Annotated[str, typer.Option(help="auto, images, bson, idx, cifar or dataset (a prepared one).")]
+IdField = Annotated[str | None, typer.Option(help="bson: names a record. Default: _id")]
+LabelField = Annotated[str | None, typer.Option(help="bson: its class. Default: category_id")]
+PictureField = Annotated[str | None, typer.Option(help="bson: its pictures. Default: imgs.picture")]
+LabelTableOption = Annotated[
+    str | None, typer.Option("--labels", metavar="FILE.csv", help="images: labels by file name. Default: the folders.")
+]
+FileColumn = Annotated[
+    str | None, typer.Option(help="Of --labels: a name, or a number from 1. Default: is looked for.")
+]
+LabelColumn = Annotated[
+    str | None, typer.Option(help="Of --labels. Default: called label, class, ..., or the only other.")
+]
+SplitColumn = Annotated[str | None, typer.Option(help="Of --labels: names the split. Default: none.")]
+LabelPattern = Annotated[
+    str | None,
+    typer.Option(metavar="REGEX", help=r"images: a group finds the label in the path: '([a-z]+)\.\d+\.jpg$'"),
+]
+LabelLevel = Annotated[str | None, typer.Option(help="cifar: fine or coarse labels of CIFAR-100. Default: fine")]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+
+FORMAT_OPTIONS = (
+    "id_field", "label_field", "picture_field", "labels", "file_column", "label_column", "split_column", "label_pattern",
+    "label_level",
+)  # fmt: skip
+
+
+def format_options(ctx: typer.Context) -> dict[str, str]:
+    """Options of the source's format that the user gave."""
+    return {name: ctx.params[name] for name in FORMAT_OPTIONS if ctx.params[name] is not None}
