@@ -87,3 +87,18 @@ def test_quotas_by_sql_equal_quotas_in_memory(spark: Any) -> None:
         seen = {label: quota for label, quota in in_memory.quotas.items() if quota.shares.kept}
         assert by_sql.quotas == seen
         assert Counter(labels) == by_sql.counts
+
+
+def test_spark_and_local_workers_train_to_the_same_bits(spark: Any, image_folder: Path, tmp_path: Path) -> None:
+    """With augmentation, class weights and sampling: all of them go by the row, not by who computes it."""
+    for number in range(12):
+        (image_folder / "dark" / f"{number:03d}.png").unlink()
+    firesteel.prepare(image_folder, tmp_path / "ds", engine="local", workers=1)
+    options: dict[str, Any] = {
+        "model": "mlp:hidden=[8]", "epochs": 1, "batch_size": 8, "threads": 1, "workers": 2, "augment": "upright",
+        "class_weights": "balanced:power=0.5", "sampling": "balanced:power=0.5",
+    }  # fmt: skip
+    firesteel.train(tmp_path / "ds", tmp_path / "spark", spark=spark, **options)
+    firesteel.train(tmp_path / "ds", tmp_path / "local", engine="local", **options)
+    weights = [(tmp_path / run / "model" / "model.safetensors").read_bytes() for run in ("spark", "local")]
+    assert weights[0] == weights[1]
