@@ -272,13 +272,14 @@ def class_index(
     edges = np.searchsorted(labels[order], np.arange(len(codes) + 1))
     rows_of = {name: order[edges[code] : edges[code + 1]] for name, code in codes.items()}
     boundaries = {name: boundaries_of(keys[rows], fractions) for name, rows in rows_of.items()} if fractions else {}
-    quotas: Mapping[str, Quota] = {}
-    if targets:
-        row_keys, training = np.concatenate(row_key_parts), np.concatenate(training_parts)
-        for name, edges_of in boundaries.items():
-            training[rows_of[name]] = keys[rows_of[name]] <= edges_of[0] if edges_of else True
-        quotas = quotas_of({name: row_keys[rows[training[rows]]] for name, rows in rows_of.items()}, targets)
-    return ClassIndex({name: len(rows) for name, rows in rows_of.items()}, boundaries, quotas)
+    counts = {name: len(rows) for name, rows in rows_of.items()}
+    if not targets:
+        return ClassIndex(counts, boundaries)
+    row_keys, training = np.concatenate(row_key_parts), np.concatenate(training_parts)
+    for name, of in boundaries.items():
+        training[rows_of[name]] = keys[rows_of[name]] <= of[0] if of else True
+    trained = {name: row_keys[rows[training[rows]]] for name, rows in rows_of.items()}
+    return ClassIndex(counts, boundaries, quotas_of(trained, targets))
 
 
 class Engine(ABC):

@@ -18,7 +18,8 @@ def augment(
     copies: Annotated[int, typer.Option(metavar="N", help="Generated pictures of each.")] = 10,
     each: Annotated[bool, typer.Option("--each", help="Show each operation of the policy alone.")] = False,
     size: Annotated[
-        str | None, typer.Option(help="HEIGHTxWIDTH. Default: that of the dataset, or of the first picture.")
+        str | None,
+        typer.Option(help="HEIGHTxWIDTH. Default: that of the dataset, or of the first picture, at most 256."),
     ] = None,
     seed: Annotated[int, typer.Option(help="With that of prepare: the pictures that it generates.")] = 12345,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace that file.")] = False,

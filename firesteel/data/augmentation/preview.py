@@ -23,7 +23,7 @@ from firesteel.formats.images import ImageSpec
 from firesteel.storage import Place
 
 _COPY = re.compile(r"\+\d+$")
-_LEAST_EDGE = 96
+_LEAST_EDGE, _MOST_EDGE = 96, 256
 _GAP = 4
 _LINE = 14
 
@@ -91,7 +91,7 @@ def samples_of(where: str | Place, count: int, size: tuple[int, int] | None = No
     Args:
         where: dataset or source.
         count: of the pictures.
-        size: (height, width) to bring them to; None is that of the dataset, or of the first picture of a source.
+        size: (height, width) to bring them to; None is that of the dataset, or of the first picture of a source, at most 256.
 
     Raises:
         ConfigError: if the dataset holds no pictures, or a size is given for it.
@@ -140,11 +140,16 @@ def _of_source(place: Place, count: int, size: tuple[int, int] | None) -> Iterat
         if row.problem is not None:
             continue
         try:
-            height, width, _ = images.probe(row.data)
-            size = size or (height, width)
+            size = size or _shown_size(*images.probe(row.data)[:2])
             yield Original(row.id, images.decode(row.data, ImageSpec(*size, 3)).pixels.transpose(2, 0, 1))
         except FormatError:
             continue
+
+
+def _shown_size(height: int, width: int) -> tuple[int, int]:
+    """The size of a picture, or less where a sheet of them would be giant."""
+    scale = min(1.0, _MOST_EDGE / max(height, width))
+    return max(1, round(height * scale)), max(1, round(width * scale))
 
 
 def _title(operation: object) -> str:

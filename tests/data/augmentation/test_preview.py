@@ -44,6 +44,25 @@ def test_each_operation_is_shown_alone_and_surely(image_folder, tmp_path):
     np.testing.assert_array_equal(cell(sheet, 1, 2), np.rot90(sample.pixels, 2, (1, 2)))
 
 
+def test_large_pictures_are_shown_smaller(tmp_path):
+    """A sheet of photographs as a camera gives them would take gigabytes."""
+    from tests.conftest import picture
+
+    (tmp_path / "src" / "a").mkdir(parents=True)
+    (tmp_path / "src" / "a" / "1.png").write_bytes(picture(9, (600, 1200), format="PNG"))
+    (sample,) = samples_of(str(tmp_path / "src"), 3)
+    assert sample.pixels.shape == (3, 128, 256)
+
+
+def test_originals_alone_are_shown_of_a_balanced_dataset(image_folder, tmp_path):
+    import firesteel
+
+    firesteel.prepare(image_folder, tmp_path / "ds", engine="local", workers=1, balance=60, encoding="jpeg")
+    samples = samples_of(str(tmp_path / "ds"), 100)
+    assert len(samples) == 48
+    assert not any("+" in sample.id for sample in samples)
+
+
 def test_sheets_of_datasets_and_grey_arrays(dataset, idx_folder, tmp_path):
     for number, source in enumerate((dataset, idx_folder)):
         write_sheet(str(source), str(tmp_path / f"{number}.png"), pictures=2, copies=1)
