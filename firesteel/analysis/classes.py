@@ -25,6 +25,10 @@ class Band:
     classes: int
     images: int
 
+    def __str__(self) -> str:
+        """``10 to 99``, or ``1``."""
+        return f"{self.low:,}" if self.low == self.high else f"{self.low:,} to {self.high:,}"
+
 
 def describe(counts: Sequence[int]) -> dict[str, float | None]:
     """Count, mean, std (n - 1), min, quartiles and max: what ``pandas.Series(counts).describe()`` gives."""

@@ -96,7 +96,11 @@ def analyze_rows(
         else [f"duplicates: about {100 * keep:.1f} % of the pictures were compared, those with the lowest hashes"]
     )
     return dataclasses.replace(
-        analysis, examples=examples, thumbnails=thumbnails, notes=[*notes, *sampled], seconds=time.monotonic() - began
+        analysis,
+        examples=examples,
+        thumbnails=thumbnails,
+        notes=[*notes, *sampled, *analysis.duplicates.notes()],
+        seconds=time.monotonic() - began,
     )
 
 

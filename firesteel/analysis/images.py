@@ -120,6 +120,21 @@ class Duplicates:
             tuple(_listed(records, group) for group in shown[:_LISTED_GROUPS]),
         )  # fmt: skip
 
+    def notes(self) -> list[str]:
+        """What a person should do about them, in sentences."""
+        across = {name: self.exact[name] + self.near[name] for name in ("across_classes", "across_splits")}
+        found = []
+        if across["across_classes"]:
+            found.append(
+                f"{_groups(across['across_classes'])} of duplicates in different classes: look which label is right"
+            )
+        if across["across_splits"]:
+            found.append(
+                f"{_groups(across['across_splits'])} of duplicates in different splits: a test on them measures what was"
+                " learnt by heart"
+            )
+        return found
+
     def to_json(self) -> dict[str, Any]:
         """JSON values."""
         return {
@@ -247,6 +262,10 @@ class ImageAnalysis(Analysis):
         from firesteel.analysis.report.images import image_page
 
         return image_page(self)
+
+
+def _groups(count: int) -> str:
+    return f"{count:,} group{'s' * (count != 1)}"
 
 
 def _class_counts(counts: Counter[tuple[str, str | None]], announced: list[str]) -> tuple[ClassCount, ...]:

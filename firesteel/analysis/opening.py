@@ -63,7 +63,7 @@ def analyze_anything(
         return _analyze_table(place, kind, runtime, schema, header, delimiter, watch)
     if schema is not None or delimiter is not None or not header:
         raise ConfigError(f"schema, header and delimiter are for tables; {place} is none. Leave them out.")
-    rows = PreparedRows(prepared) if prepared is not None else open_source(place, format, **format_options)
+    rows = PreparedRows(prepared) if prepared is not None else _source(place, format, format_options)
     runtime.check(1)
     with _tasks(runtime, workers, rows) as tasks:
         return analyze_rows(
@@ -78,6 +78,16 @@ def _prepared(source: Any, format: str) -> Dataset | None:
         return source
     place = Place.of(source)
     return Dataset.open(place) if format == "auto" and (place / MANIFEST_NAME).exists() else None
+
+
+def _source(place: Place, format: str, format_options: Mapping[str, str]) -> Source:
+    try:
+        return open_source(place, format, **format_options)
+    except ConfigError as error:
+        if "cannot tell the format" not in str(error):
+            raise
+        formats = ", ".join((*FORMATS[1:], *TABLE_FORMATS))
+        raise ConfigError(f"{str(error).splitlines()[0]}\nSay it with --format: {formats}.") from None
 
 
 def _announced(rows: Source | PreparedRows) -> list[str]:

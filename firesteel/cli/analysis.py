@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable, Sequence
 
@@ -13,6 +14,7 @@ from firesteel.analysis.images import ImageAnalysis
 from firesteel.analysis.report.wording import counted, number, share, size
 from firesteel.analysis.results import Analysis, ColumnAnalysis, TableAnalysis
 from firesteel.cli.output import note, printable, say
+from firesteel.errors import ConfigError
 from firesteel.storage import Place
 
 _CLASSES = 20
@@ -21,9 +23,30 @@ _BROKEN = 10
 _WIDTH_OF_FILES = 160
 
 
+def check_page(file: str | None) -> None:
+    """Refuse a place for the page before the work begins.
+
+    Raises:
+        ConfigError: if it is a folder, or nothing can be written there.
+    """
+    place = None if file is None else Place.of(file)
+    if place is None or not place.is_local:
+        return
+    if place.is_dir():
+        raise ConfigError(
+            f"--html needs the name of a file, got the folder {file}. For example {place / 'analysis.html'}"
+        )
+    folder = os.path.dirname(place.uri)
+    while not os.path.exists(folder):
+        folder = os.path.dirname(folder)
+    if not os.path.isdir(folder) or not os.access(folder, os.W_OK):
+        raise ConfigError(f"--html {file}: nothing can be written to {folder}. Choose another place.")
+
+
 def save_page(analysis: Analysis, file: str) -> None:
-    """Write the page, whole or not at all."""
+    """Write the page, whole or not at all, and say where it is."""
     Place.of(file).write_text(analysis.to_html())
+    note(f"The page is {file}")
 
 
 def show_analysis(analysis: Analysis) -> None:
@@ -44,8 +67,11 @@ def _print_table(header: Sequence[str], rows: Iterable[Sequence[str]], *, number
         table.add_column(name, justify="right" if right else "left", no_wrap=right, overflow="fold")
     for row in rows:
         table.add_row(*(Text(printable(cell)) for cell in row))
-    terminal = sys.stdout.isatty()
-    Console(file=sys.stdout, width=None if terminal else _WIDTH_OF_FILES, highlight=False).print(table)
+    shown = Console(file=sys.stdout, width=None if sys.stdout.isatty() else _WIDTH_OF_FILES, highlight=False)
+    with shown.capture() as capture:
+        shown.print(table)
+    for line in capture.get().splitlines():
+        print(line.rstrip())
 
 
 # -- tables -----------------------------------------------------------------------------------------------------------
@@ -172,7 +198,7 @@ def _show_classes(analysis: ImageAnalysis) -> None:
         say()
         rows = [
             [
-                f"{band.low:,} to {band.high:,}",
+                str(band),
                 f"{band.classes:,}",
                 share(band.classes, len(classes)),
                 f"{band.images:,}",

@@ -27,7 +27,9 @@ def bars(rows: Sequence[tuple[str, float, str]], *, labels: str = "label") -> El
             element(
                 "div",
                 element("span", name, class_=labels, title=name),
-                element("span", element("i", style=f"width:{100 * value / top:.2f}%"), class_="track"),
+                element(
+                    "span", element("i", style=f"width:{100 * value / top:.2f}%") if value else None, class_="track"
+                ),
                 element("span", words, class_="value"),
                 class_="bar",
             )

@@ -43,14 +43,7 @@ def image_page(analysis: ImageAnalysis) -> str:
 
 def _classes(analysis: ImageAnalysis) -> Element:
     classes = analysis.classes
-    bands = [
-        (
-            f"{band.low:,}" if band.low == band.high else f"{band.low:,} to {band.high:,}",
-            band.classes,
-            f"{band.images:,} pictures",
-        )
-        for band in analysis.bands
-    ]
+    bands = [(str(band), band.classes, f"{band.images:,} pictures") for band in analysis.bands]
     describe = figures((_DESCRIBED.get(name, name), number(value)) for name, value in analysis.per_class.items())
     many = len(classes) > _BARS
     chart: list[Child]
@@ -137,8 +130,9 @@ def _number_card(title: str, of: dict[str, object], show: object) -> Element:
     assert isinstance(chart, dict)
     quantiles = of["quantiles"]
     assert isinstance(quantiles, dict)
-    rows = [(name, shown(of[name])) for name in ("min", "max", "mean", "stdev")]
-    rows.insert(2, ("median", shown(quantiles.get("0.5"))))
+    median = ("median", shown(quantiles.get("0.5")))
+    rows = [(name, shown(of[name])) for name in ("min", "mean", "max", "stdev")]
+    rows.insert(1, median)
     ends = (shown(of["min"]), shown(of["max"]))
     return card(title, histogram(chart["edges"], chart["counts"], ends, shown), figures(rows))
 

@@ -54,6 +54,7 @@ figcaption{display:flex;justify-content:space-between;gap:10px;color:var(--soft)
 .bar .value{font-variant-numeric:tabular-nums;white-space:nowrap;text-align:right;min-width:44px}
 .parts{display:flex;height:26px;gap:2px;border-radius:6px;overflow:hidden;margin-bottom:12px}
 .parts i{min-width:4px;flex-basis:0} .parts i,.swatch{background:color-mix(in srgb,var(--accent) var(--shade),var(--track))}
+.legend td:first-child{white-space:nowrap}
 .swatch{display:inline-block;width:12px;height:12px;border-radius:3px;margin-right:8px;vertical-align:-1px}
 .fill{display:flex;height:8px;border-radius:4px;overflow:hidden;background:var(--track);min-width:90px;margin-top:7px}
 .fill i{display:block;background:var(--accent)} .fill i.bad{background:var(--warn)}

@@ -18,7 +18,7 @@ def number(value: Any) -> str:
         return str(value)
     if value == 0:
         return "0"
-    if not 1e-4 <= abs(value) < 1e9:
+    if not 1e-4 <= abs(value) < 1e15:
         return f"{value:.4g}"
     decimals = max(0, 3 - math.floor(math.log10(abs(value))))
     text = f"{value:,.{decimals}f}"

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from firesteel.cli.options import Debug, Engine, Json, Master
-from firesteel.cli.output import answering, console, note, print_json
+from firesteel.cli.output import answering, console, print_json
 
 
 def analyze(
@@ -43,9 +43,10 @@ def analyze(
     """What a source, a dataset or a table holds: figures, charts, what is broken, what is there twice."""
     with answering(debug):
         from firesteel import api
-        from firesteel.cli.analysis import save_page, show_analysis
+        from firesteel.cli.analysis import check_page, save_page, show_analysis
         from firesteel.monitoring.progress import watching_analysis
 
+        check_page(html)
         fields = {"id_field": id_field, "label_field": label_field, "picture_field": picture_field}
         result = api.analyze(
             source,
@@ -61,11 +62,9 @@ def analyze(
             debug=debug,
             format_options={name: value for name, value in fields.items() if value is not None},
         )
-        if html is not None:
-            save_page(result, html)
         if as_json:
             print_json(result.to_json())
         else:
             show_analysis(result)
         if html is not None:
-            note(f"The page is {html}")
+            save_page(result, html)
