@@ -16,10 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from firesteel.drivers import DRIVER_PACKAGES, filesystem_and_path, first_line, make_dirs, replacing_remote
 from firesteel.errors import StorageError
-
-_OBJECT_STORES = frozenset(("s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oss", "oci", "hf"))
-"""Protocols of fsspec's drivers for stores that show a file only when it is complete."""
 
 
 @dataclass(frozen=True)
@@ -77,10 +75,12 @@ class Place:
     # -- looking -------------------------------------------------------------------------------------------------
 
     def exists(self) -> bool:
-        return os.path.exists(self.uri) if self.is_local else bool(self._filesystem.exists(self._path))
+        with self._answering("look at"):
+            return os.path.exists(self.uri) if self.is_local else bool(self._filesystem.exists(self._path))
 
     def is_dir(self) -> bool:
-        return os.path.isdir(self.uri) if self.is_local else bool(self._filesystem.isdir(self._path))
+        with self._answering("look at"):
+            return os.path.isdir(self.uri) if self.is_local else bool(self._filesystem.isdir(self._path))
 
     def size(self) -> int:
         """Bytes of this file."""
@@ -162,7 +162,7 @@ class Place:
             if self.is_local:
                 os.makedirs(self.uri, exist_ok=True)
             else:
-                self._filesystem.makedirs(self._path, exist_ok=True)
+                make_dirs(self._filesystem, self._path)
 
     def write_bytes(self, data: bytes, *, durable: bool = True) -> None:
         """Write a whole file so that a reader sees either the old one or the new one, never a part.
@@ -185,7 +185,7 @@ class Place:
                 with _replacing_local(self.uri, durable) as file:
                     yield file
             else:
-                with _replacing_remote(self._filesystem, self._path) as file:
+                with replacing_remote(self._filesystem, self._path) as file:
                     yield file
 
     @contextlib.contextmanager
@@ -227,11 +227,11 @@ class Place:
 
     @property
     def _filesystem(self) -> Any:
-        return _filesystem_and_path(self.uri)[0]
+        return filesystem_and_path(self.uri)[0]
 
     @property
     def _path(self) -> str:
-        return _filesystem_and_path(self.uri)[1]
+        return filesystem_and_path(self.uri)[1]
 
     @contextlib.contextmanager
     def _answering(self, action: str) -> Iterator[None]:
@@ -241,6 +241,11 @@ class Place:
             raise
         except OSError as error:
             raise storage_error(f"cannot {action} {self.uri}", error) from error
+        except Exception as error:
+            # Drivers raise errors of their own for missing credentials, wrong endpoints and refused requests.
+            if self.is_local or type(error).__module__.partition(".")[0] not in DRIVER_PACKAGES:
+                raise
+            raise StorageError(f"cannot {action} {self.uri}: {first_line(error)}") from error
 
 
 def storage_error(what: str, error: OSError) -> StorageError:
@@ -251,7 +256,7 @@ def storage_error(what: str, error: OSError) -> StorageError:
         errno.EACCES: " The user that runs this process needs permission.",
         errno.ENOENT: " Check the path; on a cluster every worker must see it.",
     }.get(error.errno or 0, "")
-    reason = os.strerror(error.errno) if error.errno else (str(error) or type(error).__name__)
+    reason = os.strerror(error.errno) if error.errno else first_line(error)
     result = StorageError(f"{what}: {reason}.{advice}")
     result.errno = error.errno
     return result
@@ -261,16 +266,6 @@ def safe_relative(path: str) -> bool:
     """True if a path that came from data stays inside the folder it is joined to."""
     parts = Path(path).parts
     return bool(parts) and not os.path.isabs(path) and ".." not in parts and "\0" not in path
-
-
-def _filesystem_and_path(uri: str) -> tuple[Any, str]:
-    import fsspec  # costs 50 ms and is not needed for local paths
-
-    try:
-        filesystem, path = fsspec.core.url_to_fs(uri)
-    except (ImportError, ValueError) as error:
-        raise StorageError(f"cannot use {uri}: {error}") from error
-    return filesystem, path
 
 
 def _walk_local(root: str, prefix: str, seen: set[tuple[int, int]]) -> Iterator[Entry]:
@@ -312,29 +307,3 @@ def _replacing_local_path(path: str, durable: bool = True) -> Iterator[str]:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
         raise
-
-
-@contextlib.contextmanager
-def _replacing_remote(filesystem: Any, path: str) -> Iterator[IO[bytes]]:
-    # Object stores show a file only when its upload is complete, and a move there is a copy: write in place.
-    # Other file systems (hdfs, smb, memory) show the growing file and rename cheaply: write aside and move.
-    renames = _OBJECT_STORES.isdisjoint(_protocols(filesystem))
-    target = f"{path}.tmp-{os.urandom(4).hex()}" if renames else path
-    filesystem.makedirs(path.rpartition("/")[0], exist_ok=True)
-    file = filesystem.open(target, "wb")
-    try:
-        yield file
-        file.close()
-    except BaseException:
-        with contextlib.suppress(Exception):  # the first error is the one to report
-            file.discard() if hasattr(file, "discard") else file.close()
-            if renames:
-                filesystem.rm(target)
-        raise
-    if renames:
-        filesystem.mv(target, path)
-
-
-def _protocols(filesystem: Any) -> tuple[str, ...]:
-    protocol = filesystem.protocol
-    return (protocol,) if isinstance(protocol, str) else tuple(protocol)
