@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_serializer, model_validator
@@ -53,6 +53,7 @@ class Column(BaseModel):
         values: of a categorical column; the position is its number.
         format: of times as text, in Spark's datetime patterns (``yyyyMMdd-HHmm``); None is ISO 8601.
         timezone: of times that name none.
+        sequence: whether each value is a list of values of the type, in order. In texts and files: ``double[]``.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -67,12 +68,13 @@ class Column(BaseModel):
     values: tuple[str, ...] = ()
     format: str | None = None
     timezone: str = "UTC"
+    sequence: bool = False
 
     @model_validator(mode="after")
     def _check(self) -> Column:
         if not self.name.strip() or self.name != self.name.strip():
             raise ValueError(f"a column needs a name without blanks around it, got {self.name!r}")
-        for field in self.model_fields_set - {"name", "type"}:
+        for field in self.model_fields_set - {"name", "type", "sequence"}:
             types = _BOUNDS[field]
             if self.type not in types and getattr(self, field) != type(self).model_fields[field].default:
                 raise ValueError(f"column {self.name}: {field} is for {' and '.join(types)}, not for {self.type}")
@@ -93,15 +95,16 @@ class Column(BaseModel):
 
     @property
     def is_numeric(self) -> bool:
-        """Whether it holds numbers."""
-        return self.type in ("integer", "long", "double")
+        """Whether each value is a number."""
+        return self.type in ("integer", "long", "double") and not self.sequence
 
     def __str__(self) -> str:
         """As in the text form of a schema."""
         name = self.name if re.fullmatch(r"\w+", self.name) else f"`{self.name.replace('`', '``')}`"
+        kind = self.type + "[]" * self.sequence
         if self.type == "categorical":
-            return f"{name} categorical({'|'.join(self.values)})"
-        return f"{name} {self.type}({self.format})" if self.format else f"{name} {self.type}"
+            return f"{name} {kind}({'|'.join(self.values)})"
+        return f"{name} {kind}({self.format})" if self.format else f"{name} {kind}"
 
 
 class Schema(BaseModel):
@@ -177,6 +180,18 @@ class Schema(BaseModel):
         except ValidationError as error:
             raise ConfigError(_first_of(error)) from None
 
+    @classmethod
+    def from_columns(cls, columns: Iterable[Column]) -> Schema:
+        """Of columns, in order.
+
+        Raises:
+            ConfigError: if two have one name.
+        """
+        try:
+            return cls(columns=tuple(columns))
+        except ValidationError as error:
+            raise ConfigError(_first_of(error)) from None
+
     # -- reading and writing -----------------------------------------------------------------------------------------
 
     @classmethod
@@ -207,7 +222,7 @@ class Schema(BaseModel):
                 raise ConfigError(f"column {name!r} is there twice")
             columns[name] = {"type": kind}
             if inside is not None:
-                columns[name] |= {"values": inside.split("|")} if kind == "categorical" else {"format": inside}
+                columns[name] |= {"values": inside.split("|")} if kind.startswith("categorical") else {"format": inside}
         return cls.of(columns)
 
     @classmethod
@@ -270,7 +285,7 @@ _PART = re.compile(r",(?![^(]*\))(?=(?:[^`]*`[^`]*`)*[^`]*$)")
 """Commas outside of parentheses and backquotes."""
 
 _COLUMN = re.compile(
-    r"(?:(?P<plain>[^\s`]+)|`(?P<quoted>(?:[^`]|``)+)`)\s+(?P<type>\w+)(?:\((?P<inside>.*)\))?", re.DOTALL
+    r"(?:(?P<plain>[^\s`]+)|`(?P<quoted>(?:[^`]|``)+)`)\s+(?P<type>\w+(?:\[\])?)(?:\((?P<inside>.*)\))?", re.DOTALL
 )
 
 
@@ -285,7 +300,7 @@ def _column_of(name: str, value: Any) -> Column:
         raise ConfigError(
             f"column {name}: expected a type, as in 'double' or {{type: double, min: 0}}, got {shortened(value)}."
         )
-    kind = fields["type"]
+    kind = fields["type"].removesuffix("[]")
     if kind not in TYPES:
         raise ConfigError(
             f"column {name}: type must be one of {', '.join(TYPES)}, got {kind!r}.{did_you_mean(kind, TYPES)}"
@@ -298,13 +313,14 @@ def _column_of(name: str, value: Any) -> Column:
             f"{did_you_mean(unknown, have)}"
         )
     try:
-        return Column(name=name, **fields)
+        return Column(name=name, **(fields | {"type": kind}), sequence=kind != fields["type"])
     except ValidationError as error:
         raise ConfigError(_first_of(error)) from None
 
 
 def _short_form(column: Column) -> Any:
-    fields = column.model_dump(mode="json", exclude={"name"}, exclude_defaults=True)
+    fields = column.model_dump(mode="json", exclude={"name", "sequence"}, exclude_defaults=True)
+    fields["type"] += "[]" * column.sequence
     return fields["type"] if len(fields) == 1 else fields
 
 

@@ -1,0 +1,1 @@
+"""The steps of transform processes, one family a file; :mod:`firesteel.tables.steps.registry` lists them."""
