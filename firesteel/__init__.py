@@ -18,12 +18,15 @@ from firesteel._version import __version__
 
 if TYPE_CHECKING:
     from firesteel.analysis.results import Analysis
-    from firesteel.api import analyze, evaluate, export_images, prepare, train
+    from firesteel.api import analyze, evaluate, export_images, prepare, train, transform
     from firesteel.data.manifest import Dataset
     from firesteel.errors import FiresteelError
     from firesteel.evaluation.counts import Evaluation
     from firesteel.export.driver import ExportResult
     from firesteel.inference.predictor import Prediction, Predictor
+    from firesteel.tables.join import Join
+    from firesteel.tables.process import TransformProcess
+    from firesteel.tables.schema import Schema
     from firesteel.training.driver import TrainResult
 
 _PUBLIC = {
@@ -32,14 +35,18 @@ _PUBLIC = {
     "Evaluation": "firesteel.evaluation.counts",
     "ExportResult": "firesteel.export.driver",
     "FiresteelError": "firesteel.errors",
+    "Join": "firesteel.tables.join",
     "Prediction": "firesteel.inference.predictor",
     "Predictor": "firesteel.inference.predictor",
+    "Schema": "firesteel.tables.schema",
     "TrainResult": "firesteel.training.driver",
+    "TransformProcess": "firesteel.tables.process",
     "analyze": "firesteel.api",
     "evaluate": "firesteel.api",
     "export_images": "firesteel.api",
     "prepare": "firesteel.api",
     "train": "firesteel.api",
+    "transform": "firesteel.api",
 }
 
 __all__ = [
@@ -48,15 +55,19 @@ __all__ = [
     "Evaluation",
     "ExportResult",
     "FiresteelError",
+    "Join",
     "Prediction",
     "Predictor",
+    "Schema",
     "TrainResult",
+    "TransformProcess",
     "__version__",
     "analyze",
     "evaluate",
     "export_images",
     "prepare",
     "train",
+    "transform",
 ]
 
 

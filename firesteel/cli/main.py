@@ -15,6 +15,7 @@ from firesteel.cli.commands.export_images import export_images
 from firesteel.cli.commands.predict import predict
 from firesteel.cli.commands.prepare import prepare
 from firesteel.cli.commands.train import train
+from firesteel.cli.commands.transform import transform
 from firesteel.cli.commands.watch import watch
 from firesteel.cli.settings import SettingsCommand
 
@@ -47,6 +48,7 @@ app.command()(analyze)
 app.command()(prepare)
 app.command()(augment)
 app.command()(export_images)
+app.command()(transform)
 app.command(cls=SettingsCommand)(train)
 app.command()(evaluate)
 app.command()(predict)

@@ -8,7 +8,7 @@ import os
 import shutil
 from typing import TYPE_CHECKING, Any
 
-from firesteel.cli.output import note, say
+from firesteel.cli.output import note, print_json, say
 from firesteel.errors import FormatError, StorageError
 from firesteel.models.registry import is_trusted_factory
 from firesteel.monitoring.events import read_events
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from firesteel.export.driver import ExportResult
     from firesteel.inference.predictor import Predictor
     from firesteel.runtime import Watch
+    from firesteel.spark.transform_files import Transformed
     from firesteel.training.driver import TrainResult
 
 _MAX_CLASSES = 60
@@ -88,6 +89,31 @@ def show_exported(result: ExportResult) -> None:
         note(f"  note: {text}")
     if result.set_aside:
         note(f"  note: what was set aside is listed in {result.folder}/.export/set-aside-*.csv")
+
+
+# -- transform --------------------------------------------------------------------------------------------------------
+
+
+def show_process(file: str, schema: str | None, *, as_json: bool) -> None:
+    """The steps of a process with the schema after each."""
+    from firesteel.tables.process import TransformProcess
+    from firesteel.tables.schema import Schema
+
+    process = TransformProcess.read(file, schema=Schema.parse(schema) if schema is not None else None)
+    if as_json:
+        schemas = [each.to_mapping() for each in process.schemas]
+        print_json({**process.to_mapping(), "schemas": schemas, "row_wise": process.is_row_wise})
+    else:
+        say(process.describe())
+
+
+def show_transformed(result: Transformed) -> None:
+    """What came out of a transformation, in a few lines."""
+    say(f"Transformed {result.rows_read:,} rows into {result.rows_written:,} in {result.seconds:.1f} s.")
+    say(f"  result   {result.place}")
+    say(f"  columns  {result.process.final_schema}")
+    for name, count in result.nulls.items():
+        say(f"  missing  {count:,} x {name}")
 
 
 # -- train ------------------------------------------------------------------------------------------------------------

@@ -12,14 +12,29 @@ if TYPE_CHECKING:
     from firesteel.spark.barrier import SparkWorkers
     from firesteel.spark.session import open_session
     from firesteel.spark.sources import register
+    from firesteel.spark.transform import checked, filled, joined, schema_of, transformed
 
 _PUBLIC = {
     "SparkWorkers": "firesteel.spark.barrier",
+    "checked": "firesteel.spark.transform",
+    "filled": "firesteel.spark.transform",
+    "joined": "firesteel.spark.transform",
     "open_session": "firesteel.spark.session",
     "register": "firesteel.spark.sources",
+    "schema_of": "firesteel.spark.transform",
+    "transformed": "firesteel.spark.transform",
 }
 
-__all__ = ["SparkWorkers", "open_session", "register"]
+__all__ = [
+    "SparkWorkers",
+    "checked",
+    "filled",
+    "joined",
+    "open_session",
+    "register",
+    "schema_of",
+    "transformed",
+]
 
 
 def __getattr__(name: str) -> Any:

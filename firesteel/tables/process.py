@@ -34,6 +34,8 @@ from firesteel.tables.schema import Schema
 from firesteel.tables.steps.base import Step
 from firesteel.tables.steps.registry import STEPS, step_from_call, step_of
 
+_EXAMPLE = "steps: [{do: drop, columns: [a]}]"
+
 
 class TransformProcess(BaseModel):
     """Steps for tables of one schema. Immutable.
@@ -192,11 +194,16 @@ class TransformProcess(BaseModel):
             ConfigError: saying what is wrong, and in which file.
         """
         place = Place.of(where)
-        document = read_document(place, "a transform process", example="steps: [{do: drop, columns: [a]}]")
+        document = read_document(place, "a transform process", example=_EXAMPLE)
         try:
             return cls.of(document, schema=schema)
         except ConfigError as error:
             raise ConfigError(f"{place}: {error}") from None
+
+    @staticmethod
+    def has_schema(where: str | os.PathLike[str] | Place) -> bool:
+        """Whether a file names the schema of its tables."""
+        return read_document(where, "a transform process", example=_EXAMPLE).get("schema") is not None
 
     def to_mapping(self) -> dict[str, Any]:
         """What :meth:`of` reads: JSON values."""

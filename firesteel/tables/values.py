@@ -143,6 +143,8 @@ def parsed_time(text: Expression, format: str | None, timezone: str) -> Expressi
     zone(timezone)
     text = call("trim", text)
     if format is None:
+        # Spark reads 16:55 and 16:55:00Z, but not 16:55Z.
+        text = call("regexp_replace", text, r"([Tt ]\d{1,2}:\d{2})(?=\s*[A-Za-z+-])", "$1:00")
         local = call("concat", Cast(Cast(text, "timestamp_ntz"), "string"), f" {timezone}")
         named = call("rlike", text, r":\d.*([zZ]|[-+]\d|[A-Za-z]{3,})")
         return Cast(choice((named, text), otherwise=local), "timestamp")
