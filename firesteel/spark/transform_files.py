@@ -32,6 +32,13 @@ if TYPE_CHECKING:
 
 Format = Literal["csv", "parquet", "json"]
 
+_SPARK_ERRORS: tuple[type[Exception], ...] = (PySparkException,)
+with contextlib.suppress(ImportError):  # Spark Connect needs no py4j
+    from py4j.protocol import Py4JJavaError
+
+    _SPARK_ERRORS += (Py4JJavaError,)
+"""pyspark translates most Java exceptions, not all."""
+
 
 @dataclass(frozen=True)
 class Transformed:
@@ -102,7 +109,7 @@ def transform_files(
             (target / PROCESS_NAME).write_text(chosen.to_yaml())
             (target / SCHEMA_NAME).write_text(_written_schema(chosen.final_schema, format).to_yaml())
             interruptible(spark, lambda: getattr(writer, format)(_uri(target)))
-    except PySparkException as error:
+    except _SPARK_ERRORS as error:
         raise _failed(source, error) from error
     counts = written.get
     missing = {name: counts[f"n{i}"] for i, name in enumerate(result.columns) if counts[f"n{i}"]}
@@ -124,7 +131,7 @@ def _opened(
             return frame, chosen
         chosen = process(schema)
         return _read_text(spark, source, kind, chosen.initial_schema, header), chosen
-    except PySparkException as error:
+    except _SPARK_ERRORS as error:
         raise _failed(source, error) from error
 
 
@@ -218,9 +225,12 @@ def _uri(place: Place) -> str:
     return re.sub(r"^s3://", "s3a://", place.uri)
 
 
-def _failed(source: Place, error: PySparkException) -> DataError:
+def _failed(source: Place, error: Exception) -> DataError:
+    """The innermost cause of a Java trace, or else the first line."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return DataError(f"Spark could not transform {source}: {lines[0][:300]}\n--debug shows all that it says.")
+    causes = [line.partition(": ")[2] for line in lines if line.startswith("Caused by: ")]
+    reason = (causes or lines or [type(error).__name__])[-1 if causes else 0]
+    return DataError(f"Spark could not transform {source}: {reason[:300]}\n--debug shows all that it says.")
 
 
 __all__ = ["Transformed", "source_format", "transform_files"]

@@ -67,7 +67,16 @@ class TransformProcess(BaseModel):
         Raises:
             ConfigError: naming the step that does not fit, and why.
         """
-        return _checked(self.initial_schema, (*self.steps, *steps))
+        read, schemas = list(self.steps), list(self.schemas)
+        for number, step in enumerate(steps, start=len(read) + 1):
+            with _naming(number, step.get("do") if isinstance(step, Mapping) else None):
+                read.append(step_of(step))
+            with _naming(number, read[-1].do):
+                schemas.append(read[-1].schema_after(schemas[-1]))
+        # What has been checked is not checked again: a process of hundreds of steps is built step by step.
+        process = TransformProcess.model_construct(initial_schema=self.initial_schema, steps=tuple(read))
+        process.__dict__["schemas"] = tuple(schemas)
+        return process
 
     if TYPE_CHECKING:
 
@@ -102,7 +111,7 @@ class TransformProcess(BaseModel):
         """
         steps = list(self.steps)
         steps[position] = steps[position].with_statistics(statistics)
-        return _checked(self.initial_schema, tuple(steps))
+        return TransformProcess(self.initial_schema).then(*steps)
 
     # -- asking ------------------------------------------------------------------------------------------------------
 
@@ -180,7 +189,7 @@ class TransformProcess(BaseModel):
         steps = value.get("steps") or []
         if not isinstance(steps, list | tuple):
             raise ConfigError(f"steps must be a list, as in - {{do: drop, columns: [a]}}, got {shortened(steps)}.")
-        return _checked(schema, tuple(steps))
+        return TransformProcess(schema).then(*steps)
 
     @classmethod
     def read(cls, where: str | os.PathLike[str] | Place, *, schema: Schema | None = None) -> TransformProcess:
@@ -226,14 +235,6 @@ class TransformProcess(BaseModel):
     @model_serializer
     def _write(self) -> dict[str, Any]:
         return self.to_mapping()
-
-
-def _checked(schema: Schema, steps: tuple[Any, ...]) -> TransformProcess:
-    read = []
-    for number, step in enumerate(steps, start=1):
-        with _naming(number, step.get("do") if isinstance(step, dict) else None):
-            read.append(step_of(step))
-    return TransformProcess(schema, tuple(read))
 
 
 class _naming:  # noqa: N801

@@ -128,10 +128,11 @@ class Schema(BaseModel):
 
     @model_validator(mode="after")
     def _check(self) -> Schema:
-        names = self.names
-        twice = [name for name in names if names.count(name) > 1]
-        if twice:
-            raise ValueError(f"column {twice[0]!r} is there twice")
+        seen: set[str] = set()
+        for name in self.names:
+            if name in seen:
+                raise ValueError(f"column {name!r} is there twice")
+            seen.add(name)
         return self
 
     @model_serializer

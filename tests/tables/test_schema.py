@@ -50,6 +50,17 @@ def test_the_text_form() -> None:
     assert [column.is_numeric for column in schema.each()] == [False, True, False, True]
 
 
+def test_sequences_are_written_behind_the_type() -> None:
+    schema = Schema.parse("a double[], c categorical[](A|B), t time[](yyyy)")
+    assert [column.sequence for column in schema.each()] == [True, True, True]
+    assert not schema["a"].is_numeric
+    assert str(schema) == "a double[], c categorical[](A|B), t time[](yyyy)"
+    assert schema.to_mapping()["a"] == "double[]"
+    assert Schema.of(parse_yaml(schema.to_yaml())) == schema
+    with pytest.raises(ConfigError, match="a double column has no 'sequence'"):
+        Schema.of({"a": {"type": "double", "sequence": True}})
+
+
 def test_the_values_of_a_class_named_no_stay_texts() -> None:
     """YAML reads a bare no as a truth value: what is written must be quoted."""
     schema = Schema().categorical("answer", ["yes", "no", "7", "~", "1e3"])
@@ -122,6 +133,7 @@ columns = names.flatmap(
             Column,
             name=st.just(name),
             type=st.just(kind),
+            sequence=st.booleans(),
             values=st.lists(names, min_size=1, max_size=3, unique=True).map(tuple)
             if kind == "categorical"
             else st.just(()),

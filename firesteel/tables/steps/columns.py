@@ -107,6 +107,8 @@ def _type_of(value: Any) -> ColumnType:
 
 def _named(column: Column, name: str) -> Column:
     """The same column under another name."""
+    if name == column.name:
+        return column
     fields = column.model_dump() | {"name": name}
     try:
         return Column(**fields)

@@ -116,9 +116,9 @@ def _message(kind: type[Step], error: ValidationError) -> str:
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "value_error":
         return message if field in ("columns", "where") else f"{field}: {message}"
-    if first["type"] == "literal_error":
-        return f"{field} must be one of {first['ctx']['expected']}, got {shortened(first['input'])}."
     where = ".".join(str(part) for part in first["loc"] if not _is_type_name(part))
+    if first["type"] == "literal_error":
+        return f"{where} must be one of {first['ctx']['expected']}, got {shortened(first['input'])}."
     return f"{where}: {message[0].lower()}{message[1:]}, got {shortened(first['input'])}."
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from firesteel.errors import ConfigError
 from firesteel.tables.expressions import Cast, Constant, Expression, Ref, call
 from firesteel.tables.plans import Operation, Output, changed
 from firesteel.tables.schema import Column, Schema
 from firesteel.tables.steps.base import TEXTS, Names, Step, made, new_name, typed
-from firesteel.tables.values import check_time_format, parsed_time, wall_clock, zone
+from firesteel.tables.values import check_time_format, parsed_time, wall_clock
 
 Unit = Literal["microseconds", "milliseconds", "seconds", "minutes", "hours", "days", "weeks"]
 """A day is 24 hours, a week 7 days, always."""
@@ -81,6 +81,8 @@ class ShiftTime(Step):
 class TimeBetween(Step):
     """How long it is from one time to another, into a new column (double); negative if ``end`` comes first."""
 
+    positional: ClassVar[str | None] = None
+
     do: Literal["time_between"] = "time_between"
     start: str
     end: str
@@ -103,6 +105,8 @@ class DeriveTime(Step):
         parts: name of a new column -> year, month, hour, ...
         timezone: of the calendar and the clock; None is that of the column.
     """
+
+    positional: ClassVar[str | None] = "column"
 
     do: Literal["derive_time"] = "derive_time"
     column: str
@@ -133,4 +137,4 @@ class DeriveTime(Step):
         return made(new_name(schema, name), "integer", value, **bounds)
 
 
-__all__ = ["MICROS", "DeriveTime", "Part", "ShiftTime", "StringToTime", "TimeBetween", "Unit", "zone"]
+__all__ = ["MICROS", "DeriveTime", "Part", "ShiftTime", "StringToTime", "TimeBetween", "Unit"]
