@@ -249,7 +249,8 @@ def is_missing(column: Column) -> Expression:
 
 def is_valid(column: Column) -> Expression:
     """Whether a value is there and allowed by the column's bounds; never null."""
-    return every(call("not", is_missing(column)), *(call("coalesce", each, False) for each in _bounds(column)))
+    # Null only for a value that is null; then the first is false, and so are all together.
+    return every(call("not", is_missing(column)), *_bounds(column))
 
 
 def _bounds(column: Column) -> list[Call]:
@@ -258,9 +259,11 @@ def _bounds(column: Column) -> list[Call]:
     if column.sequence:
         return []
     found = []
-    if column.type == "double" and not column.nan:
+    if column.type == "double" and not column.nan and not column.infinite:
+        found.append(call("<", call("abs", value), float("inf")))  # to Spark NaN is greater than that
+    elif column.type == "double" and not column.nan:
         found.append(call("not", call("isnan", value)))
-    if column.type == "double" and not column.infinite:
+    elif column.type == "double" and not column.infinite:
         found.append(call("not", call("=", call("abs", value), float("inf"))))
     if column.min is not None:
         found.append(call(">=", value, column.min))

@@ -100,6 +100,20 @@ def test_names_may_hold_anything(spark: Any) -> None:
     assert row.asDict() == {"c d": 2.0, "e`": 7.0, "su.m": 4.0}
 
 
+def test_a_schema_may_allow_what_is_not_finite(spark: Any) -> None:
+    values = [1.0, NAN, INF, -INF, None, 9.0]
+    frame = spark.createDataFrame([(value,) * 4 for value in values], "a double, b double, c double, d double")
+    bounds: list[dict[str, Any]] = [{}, {"nan": True}, {"infinite": True}, {"nan": True, "infinite": True}]
+    schema = Schema.of(
+        {name: {"type": "double", "max": 5 if name != "c" else None, **each} for name, each in zip("abcd", bounds)}
+    )
+    tests = [column_of(condition_of({"column": name, "is": "valid"}).expression(schema)) for name in "abcd"]
+    assert [tuple(row) for row in frame.select(*tests).collect()] == [
+        (True, True, True, True), (False, True, False, True), (False, False, True, False), (False, False, True, True),
+        (False,) * 4, (False, False, True, False),
+    ]  # fmt: skip
+
+
 def test_many_steps_are_one_projection_and_one_job(spark: Any) -> None:
     frame = spark.createDataFrame([(float(i),) * 100 for i in range(3)], [f"c{i}" for i in range(100)])
     process = TransformProcess(schema_of(frame))
@@ -171,6 +185,38 @@ def test_a_saved_process_does_the_same_again(spark: Any, tmp_path: Path) -> None
     assert again == process == Manifest.model_validate_json(text).process
     other = spark.createDataFrame([(2.0, "b")], "x double, s string")
     assert transformed(other, again).collect()[0].asDict() == {"x": 0.5, "s[b]": 1, "s[a]": 0}
+
+
+def test_groups_and_moving_windows_are_those_of_pandas(spark: Any) -> None:
+    generator = np.random.default_rng(3)
+    table = pd.DataFrame(
+        {
+            "k": generator.choice(["a", "b", "größe"], 300),
+            "i": generator.permutation(300),
+            "x": generator.normal(size=300),
+        }
+    )
+    table.loc[generator.random(300) < 0.2, "x"] = np.nan
+    rows = [(k, int(i), None if np.isnan(x) else float(x)) for k, i, x in table.itertuples(index=False)]
+    frame = spark.createDataFrame(rows, "k string, i long, x double")
+    process = TransformProcess(schema_of(frame))
+    names = {"count": "count", "sum": "sum", "mean": "mean", "min": "min", "max": "max", "stdev": "std", "variance": "var", "count_unique": "nunique", "product": "prod"}  # fmt: skip
+    values = {kind: {"reduce": kind, "column": "x"} for kind in names}
+    found = transformed(frame, process.group("k", values=values)).toPandas().set_index("k").sort_index()
+    expected = table.groupby("k")["x"].agg(list(names.values()))
+    np.testing.assert_allclose(found.to_numpy(float), expected.to_numpy(float), rtol=1e-9)
+    moving = process.moving(
+        "k",
+        order_by="i",
+        rows=7,
+        values={"m": {"reduce": "mean", "column": "x"}, "s": {"reduce": "sum", "column": "i"}},
+    )
+    found = transformed(frame, moving).toPandas().sort_values("i")
+    ordered = table.sort_values("i").groupby("k").rolling(7, min_periods=1)
+    expected_mean = ordered["x"].mean().droplevel(0).reindex(table.sort_values("i").index)
+    np.testing.assert_allclose(found["m"].to_numpy(float), expected_mean.to_numpy(float), rtol=1e-9, equal_nan=True)
+    expected_sum = ordered["i"].sum().droplevel(0).reindex(table.sort_values("i").index)
+    np.testing.assert_array_equal(found["s"].to_numpy(), expected_sum.to_numpy())
 
 
 # -- schemas --------------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -261,6 +262,20 @@ def test_any_process_survives_its_file(process: TransformProcess) -> None:
     assert again.schemas == process.schemas
     assert TransformProcess.model_validate_json(process.model_dump_json()) == process
     assert TransformProcess.of(json.loads(json.dumps(process.to_mapping()))).to_yaml() == process.to_yaml()
+
+
+def test_the_page_on_tables_lists_every_step_with_its_options() -> None:
+    """What is required stands outside of brackets."""
+    page = (Path(__file__).resolve().parents[2] / "docs" / "transform-tables.md").read_text()
+    rows = {
+        line.split("`")[1]: line.split("|")[2] for line in page.splitlines() if re.match(r"\| `[a-z_0-9]+` \|", line)
+    }
+    assert list(rows) == list(STEPS)
+    for name, kind in STEPS.items():
+        required, optional = required_and_optional(kind)
+        outside = re.sub(r"\[.*\]", "", rows[name])
+        assert all(re.search(rf"\b{field}\b", outside) for field in required), name
+        assert all(re.search(rf"\b{field}\b", rows[name]) for field in optional if field != "statistics"), name
 
 
 def test_steps_say_what_they_need() -> None:

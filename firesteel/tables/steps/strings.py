@@ -1,4 +1,4 @@
-"""Steps on texts. Missing in, missing out. Of a categorical column its values are changed, too, and it stays one."""
+"""Steps on texts, also of categorical columns, which hold plain texts afterwards. Missing in, missing out."""
 
 from __future__ import annotations
 
