@@ -18,22 +18,27 @@ from pyspark.sql import types as T
 
 from firesteel.errors import ConfigError, DataError
 from firesteel.spark.actions import collected
-from firesteel.spark.expressions import applied, quoted
+from firesteel.spark.expressions import applied, column_of, quoted
 from firesteel.specs import did_you_mean
-from firesteel.tables.expressions import SPARK_TYPES
+from firesteel.tables.expressions import SPARK_TYPES, Cast, Ref
 from firesteel.tables.join import Join
 from firesteel.tables.process import TransformProcess
 from firesteel.tables.schema import Column, Schema
+from firesteel.tables.values import parsed_time
 
 if TYPE_CHECKING:
+    from pyspark.sql import Column as SparkColumn
     from pyspark.sql import DataFrame
 
 _TYPES: dict[type[T.DataType], str] = {
     T.StringType: "string", T.VarcharType: "string", T.CharType: "string", T.ByteType: "integer", T.ShortType: "integer",
     T.IntegerType: "integer", T.LongType: "long", T.FloatType: "double", T.DoubleType: "double", T.BooleanType: "boolean",
-    T.BinaryType: "bytes", T.TimestampType: "time",
+    T.BinaryType: "bytes", T.TimestampType: "time", T.DateType: "time", T.TimestampNTZType: "time",
 }  # fmt: skip
 """Spark's types -> those of a schema."""
+
+_WITHOUT_ZONE = (T.DateType, T.TimestampNTZType)
+"""Become instants by the zone of the schema's column, not by that of the session."""
 
 _WIDER = {"integer": ("long", "double"), "string": ("categorical",)}
 """Types that hold all values of another one; whether a text is one of the categories is a question of validity."""
@@ -42,10 +47,11 @@ _WIDER = {"integer": ("long", "double"), "string": ("categorical",)}
 def schema_of(frame: DataFrame) -> Schema:
     """The schema of a DataFrame.
 
-    Small whole numbers become integer, float becomes double, decimals without decimals of up to 18 digits long.
+    Small whole numbers become integer; float becomes double, and so do decimals, but for whole ones of up to 18 digits, which
+    become long; dates (their midnight) and timestamps without a zone become time, in UTC.
 
     Raises:
-        ConfigError: naming a column of a type that has no counterpart (decimal, date, struct, map, ...), and what to do.
+        ConfigError: naming a column of a type that has no counterpart (struct, map, interval, ...).
     """
     return Schema.from_columns(_column(field.name, field.dataType) for field in frame.schema.fields)
 
@@ -54,14 +60,12 @@ def _column(name: str, kind: T.DataType) -> Column:
     sequence = isinstance(kind, T.ArrayType)
     single = kind.elementType if isinstance(kind, T.ArrayType) else kind
     found = _TYPES.get(type(single))
-    if found is None:
-        advice = {
-            T.DecimalType: f"cast({name} as double)", T.DateType: f"cast({name} as timestamp)",
-            T.TimestampNTZType: f"cast({name} as timestamp)",
-        }.get(type(single))  # fmt: skip
+    if isinstance(single, T.DecimalType):
+        found = "long" if single.scale == 0 and single.precision <= 18 else "double"
+    if found is None or (sequence and isinstance(single, _WITHOUT_ZONE)):
         raise ConfigError(
-            f"column {name!r} is {kind.simpleString()}, which no column of a schema can be ({', '.join(SPARK_TYPES)})."
-            + (f" Use {advice}." if advice else " Leave it out, or take out of it what you need.")
+            f"column {name!r} is {kind.simpleString()}, which no column of a schema can be ({', '.join(SPARK_TYPES)}, or a list of"
+            " those). Leave it out, or take out of it what you need."
         )
     return Column(name=name, type=found, sequence=sequence)  # type: ignore[arg-type]
 
@@ -88,15 +92,23 @@ def checked(frame: DataFrame, schema: Schema) -> DataFrame:
                 f"{did_you_mean(column.name, frame.columns)}"
             )
         found = _column(column.name, have[column.name])
-        if found.sequence != column.sequence or not _fits(found.type, column.type):
+        decimal = isinstance(have[column.name], T.DecimalType) and column.type == "double"
+        if found.sequence != column.sequence or not (decimal or _fits(found.type, column.type)):
             raise ConfigError(
                 f"column {column.name!r} is {have[column.name].simpleString()} in the DataFrame, the schema says"
                 f" {column.type}{'[]' * column.sequence}. Change the schema, or read the data with it; texts that hold other"
                 " values are a string column for the schema and a step cast or string_to_time."
             )
-        wanted = SPARK_TYPES[column.type] if not column.sequence else f"array<{SPARK_TYPES[column.type]}>"
-        columns.append(F.col(quoted(column.name)).cast(wanted).alias(column.name))
+        columns.append(_brought(column, have[column.name]).alias(column.name))
     return frame.select(*columns)
+
+
+def _brought(column: Column, kind: T.DataType) -> SparkColumn:
+    """A column of a DataFrame as the schema has it."""
+    if isinstance(kind, _WITHOUT_ZONE):
+        return column_of(parsed_time(Cast(Ref(column.name), "string"), None, column.timezone))
+    wanted = SPARK_TYPES[column.type] if not column.sequence else f"array<{SPARK_TYPES[column.type]}>"
+    return F.col(quoted(column.name)).cast(wanted)
 
 
 def _fits(found: str, wanted: str) -> bool:

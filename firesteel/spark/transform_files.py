@@ -171,6 +171,8 @@ def _read_text(spark: SparkSession, source: Place, kind: str, schema: Schema, he
     else:
         reader = reader.options(header=header, sep="\t" if kind == "tsv" else ",", quote='"', escape='"')
         frame = (reader if header else reader.schema(texts)).csv(_uri(source))
+    if not frame.columns:
+        raise DataError(f"{source} is empty: there is not even a line with the names of the columns.")
     for name in schema.names:
         if name not in frame.columns:
             raise ConfigError(
