@@ -186,7 +186,7 @@ def report_to_json(report: Report) -> dict[str, Any]:
         "reasons": dict(report.reasons),
         "shards": [[split, w.shard.model_dump(), list(w.rows_per_class.items())] for split, w in report.shards],
         "quarantine": [shard.model_dump() for shard in report.quarantine],
-        "sums": None if report.sums is None else [report.sums.count, report.sums.total, report.sums.squares],
+        "sums": None if report.sums is None else list(vars(report.sums).values()),
     }  # fmt: skip
 
 

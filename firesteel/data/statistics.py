@@ -14,17 +14,22 @@ _ROWS_AT_A_TIME = 32
 class ChannelSums:
     """Sums over the training rows.
 
-    For uint8 the sums are integers, so that the result does not depend on how the rows were shared between tasks.
+    For uint8 the sums are integers, so that the result does not depend on how the rows were shared between tasks. For
+    floating numbers the squares are those of the deviations from the mean, which stay exact where the mean is large
+    against the deviation: coordinates, times, prices (Chan, Golub, LeVeque: "Updating formulae and a pairwise algorithm
+    for computing sample variances", 1979, equation 2.1b).
 
     Attributes:
         count: values a channel.
         total: sum of the values, one a channel.
-        squares: sum of their squares, one a channel.
+        squares: sum of their squares, or of those of their deviations, one a channel.
+        centered: whether the squares are those of the deviations.
     """
 
     count: int
     total: list[int] | list[float]
     squares: list[int] | list[float]
+    centered: bool = False
 
     @classmethod
     def of(cls, rows: np.ndarray) -> ChannelSums:
@@ -41,18 +46,25 @@ class ChannelSums:
                 squares += np.add.reduce(np.multiply(part, part, dtype=np.uint16), axis=2, dtype=np.uint64).sum(axis=0)
             return cls(flat.shape[0] * flat.shape[2], total.tolist(), squares.tolist())
         wide = flat.astype(np.float64)
-        return cls(flat.shape[0] * flat.shape[2], wide.sum(axes).tolist(), (wide * wide).sum(axes).tolist())
+        count, total = flat.shape[0] * flat.shape[2], wide.sum(axes)
+        centered = rows.dtype.kind == "f"
+        wide -= (total / count if centered else np.zeros_like(total))[:, None]
+        return cls(count, total.tolist(), (wide * wide).sum(axes).tolist(), centered)
 
     def __add__(self, other: ChannelSums) -> ChannelSums:
-        return ChannelSums(
-            self.count + other.count,
-            [a + b for a, b in zip(self.total, other.total, strict=True)],
-            [a + b for a, b in zip(self.squares, other.squares, strict=True)],
-        )
+        count = self.count + other.count
+        squares = [a + b for a, b in zip(self.squares, other.squares, strict=True)]
+        if self.centered:
+            weight = self.count * other.count / count
+            apart = [a / self.count - b / other.count for a, b in zip(self.total, other.total)]
+            squares = [square + difference * difference * weight for square, difference in zip(squares, apart)]
+        return ChannelSums(count, [a + b for a, b in zip(self.total, other.total, strict=True)], squares, self.centered)
 
     def mean_and_std(self, scale: float = 1.0) -> tuple[list[float], list[float]]:
         """Mean and population standard deviation of ``value * scale``, one a channel."""
         mean = [total / self.count for total in self.total]
+        if self.centered:
+            return [value * scale for value in mean], [(square / self.count) ** 0.5 * scale for square in self.squares]
         # E[x^2] - E[x]^2 over a common denominator: exact for integers before the one division.
         variance = [
             max(0.0, (square * self.count - total * total) / (self.count * self.count))

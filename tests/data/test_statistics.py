@@ -56,6 +56,14 @@ def test_parts_can_be_added_in_any_order(rows, cuts, order):
     np.testing.assert_allclose(merged.mean_and_std(), whole.mean_and_std(), rtol=1e-6, atol=1e-4)
 
 
+def test_a_small_deviation_beside_a_large_mean_is_not_lost():
+    """Times in seconds and coordinates: the difference of two sums of squares would have no correct digit."""
+    rows = (np.float32(8e8) + 64 * np.arange(-50, 50, dtype=np.float32))[:, None]
+    parts = [ChannelSums.of(rows[start : start + 7]) for start in range(0, 100, 7)]
+    for sums in (ChannelSums.of(rows), reduce(add, parts), reduce(add, reversed(parts))):
+        np.testing.assert_allclose(sums.mean_and_std()[1], rows.astype(np.float64).std(), rtol=1e-6)
+
+
 def test_sums_of_millions_of_pixels_are_exact():
     """Six million bright pixels: the sums of uint8 values do not overflow and do not round."""
     rows = np.full((60, 1, 100, 1000), 255, np.uint8)
