@@ -15,7 +15,9 @@ Master = Annotated[str | None, typer.Option(help="Spark master, for example loca
 ModelOption = Annotated[
     str | None, typer.Option("--model", help="MODULE:FACTORY, where the model's own description may not be followed.")
 ]
-Format = Annotated[str, typer.Option(help="auto, images, bson, idx, cifar or dataset (a prepared one).")]
+Format = Annotated[
+    str, typer.Option(help="auto, images, bson, idx, cifar, dataset (a prepared one), csv, tsv, json, parquet.")
+]
 IdField = Annotated[str | None, typer.Option(help="bson: names a record. Default: _id")]
 LabelField = Annotated[str | None, typer.Option(help="bson: its class. Default: category_id")]
 PictureField = Annotated[str | None, typer.Option(help="bson: its pictures. Default: imgs.picture")]
@@ -28,7 +30,7 @@ FileColumn = Annotated[
 LabelColumn = Annotated[
     str | None, typer.Option(help="Of --labels. Default: called label, class, ..., or the only other.")
 ]
-SplitColumn = Annotated[str | None, typer.Option(help="Of --labels: names the split. Default: none.")]
+SplitColumn = Annotated[str | None, typer.Option(help="Of --labels, or of a table: names the split. Default: none.")]
 LabelPattern = Annotated[
     str | None,
     typer.Option(metavar="REGEX", help=r"images: a group finds the label in the path: '([a-z]+)\.\d+\.jpg$'"),

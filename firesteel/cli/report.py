@@ -6,10 +6,11 @@ import contextlib
 import math
 import os
 import shutil
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from firesteel.cli.output import note, print_json, say
-from firesteel.errors import FormatError, StorageError
+from firesteel.errors import DataError, FormatError, StorageError
 from firesteel.models.registry import is_trusted_factory
 from firesteel.monitoring.events import read_events
 from firesteel.monitoring.state import RunState
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from firesteel.data.commit import Prepared
     from firesteel.evaluation.counts import Evaluation
     from firesteel.export.driver import ExportResult
-    from firesteel.inference.predictor import Predictor
+    from firesteel.inference.predictor import Prediction, Predictor
     from firesteel.runtime import Watch
     from firesteel.spark.transform_files import Transformed
     from firesteel.training.driver import TrainResult
@@ -40,6 +41,7 @@ def prepared_as_json(result: Prepared) -> dict[str, Any]:
         **manifest.counts.model_dump(),
         "classes": len(manifest.labels),
         "shape": list(manifest.feature.shape),
+        "columns": None if manifest.feature.table is None else list(manifest.feature.table.names),
         "splits": {name: split.rows for name, split in manifest.splits.items()},
         "quarantine": manifest.quarantine.reasons,
         "warnings": manifest.warnings,
@@ -60,6 +62,9 @@ def show_prepared(result: Prepared) -> None:
     shards = sum(len(split.shards) for split in manifest.splits.values())
     size = sum(shard.bytes for split in manifest.splits.values() for shard in split.shards)
     say(f"  rows      {splits}; {len(manifest.labels)} classes")
+    if manifest.feature.table is not None:
+        names = manifest.feature.table.names
+        say(f"  columns   {', '.join(names[:8])}{f', ... ({len(names)})' if len(names) > 8 else ''}")
     say(
         f"  features  {shape} {manifest.feature.dtype}, {manifest.feature.encoding}; {shards} shards, {size / 1e6:.1f} MB"
     )
@@ -324,9 +329,44 @@ def predict_each(predictor: Predictor, files: list[str], top: int) -> list[dict[
         except (FormatError, StorageError) as error:
             outcomes.append({"file": file, "error": str(error)})
             continue
-        best = [
-            {"label": label, "probability": probability}
-            for label, probability in zip(prediction.labels, prediction.probabilities)
-        ]
-        outcomes.append({"file": file, "label": prediction.label, "top": best})
+        outcomes.append({"file": file, "label": prediction.label, "top": _best(prediction)})
     return outcomes
+
+
+def predict_tables(predictor: Predictor, files: list[str], top: int, **reading: Any) -> Iterator[dict[str, Any]]:
+    """One outcome a row of each file, in order; for a file that cannot be read one with the error.
+
+    Args:
+        predictor: of a model of tables.
+        files: tables.
+        top: classes a row.
+        reading: see :meth:`Predictor.predict_table`.
+    """
+    for file in files:
+        try:
+            for outcome in predictor.predict_table(file, top=top, **reading):
+                row = {"file": file, "row": outcome.place.rpartition(":")[2]}
+                if outcome.prediction is None:
+                    yield row | {"error": outcome.problem}
+                else:
+                    best = _best(outcome.prediction)
+                    yield row | {"label": outcome.prediction.label, "top": best}
+        except (DataError, StorageError) as error:
+            yield {"file": file, "error": str(error)}
+
+
+def _best(prediction: Prediction) -> list[dict[str, Any]]:
+    return [
+        {"label": label, "probability": probability}
+        for label, probability in zip(prediction.labels, prediction.probabilities)
+    ]
+
+
+def show_outcome(outcome: dict[str, Any]) -> None:
+    """One picture or row in a line."""
+    place = outcome["file"] + (f":{outcome['row']}" if "row" in outcome else "")
+    if "error" in outcome:
+        note(f"{place}: {outcome['error']}")
+        return
+    shown = "  ".join(f"{each['label']} {each['probability']:.3f}" for each in outcome["top"])
+    say(f"{place}  {shown}")

@@ -38,39 +38,17 @@ from firesteel.data.preparation import (
     PrepareOptions,
     PreparePlan,
     Report,
+    SourceFacts,
     feature_of,
     guess_image,
     kept_and_dropped,
 )
 from firesteel.data.progress import announce_rows
-from firesteel.data.sources import ArraySpec
 from firesteel.data.split import SplitRule
 from firesteel.errors import ConfigError, DataError, DatasetError
 from firesteel.storage import Place
 
 _MAX_REASONS = 50
-
-
-@dataclass(frozen=True)
-class SourceFacts:
-    """What the driver knows of a source without reading its pictures.
-
-    Attributes:
-        description: for the manifest (where it lies, its format).
-        fingerprint_parts: see :meth:`Source.fingerprint_parts`; None if the source cannot be told from another
-            (a DataFrame), so that a dataset made of it is never reused.
-        array: set if the rows are arrays.
-        class_names: that it announces.
-        own_splits: names of the splits that it brings; empty if none.
-        notes: what a person should know.
-    """
-
-    description: dict[str, Any]
-    fingerprint_parts: Any
-    array: ArraySpec | None
-    class_names: list[str]
-    own_splits: list[str]
-    notes: list[str]
 
 
 @dataclass(frozen=True)
@@ -158,6 +136,7 @@ def prepare_dataset(
         return Prepared(existing, reused=True)
     with _marked(place, fingerprint) as token:
         made = engine() if callable(engine) else engine
+        facts = made.facts(facts)
         plan, index = make_plan(facts, made, place, options, token)
         generated = plan.balance.generated if plan.balance else 0
         announce_rows(place / PROGRESS_FOLDER, sum(index.counts.values()) + generated)
@@ -175,25 +154,29 @@ def make_plan(
     """Decide size, channels, classes and splits."""
     fractions = options.split or (None if facts.own_splits else DEFAULT_SPLIT)
     image = None
-    if facts.array is None:
+    if facts.array is None and options.table is None:
         image = guess_image(engine.sample(256), options)
     elif options.size is not None or options.channels is not None:
         raise DataError("--size and --channels are for encoded pictures; this source holds arrays of fixed shape.")
-    feature = feature_of(image, facts.array, options.encoding)
-    if options.balance is not None and feature.kind != "image":
+    known = None if options.table is not None else feature_of(image, facts.array, options.encoding)
+    if options.balance is not None and (known is None or known.kind != "image"):
+        holds = "the columns of a table" if known is None else f"arrays of shape {known.shape}"
         raise ConfigError(
-            f"--balance generates pictures; this source holds arrays of shape {feature.shape}. Train with"
+            f"--balance generates pictures; this source holds {holds}. Train with"
             " --class-weights balanced or --sampling balanced instead."
         )
     index = engine.index(options.seed, list(fractions.values()) if fractions else None, options.targets)
-    kept, dropped = kept_and_dropped(index, facts.class_names, options.min_per_class)
+    kept, dropped = kept_and_dropped(index, facts.class_names, options.min_per_class, in_order=facts.in_order)
     if not kept:
         raise DataError(
             f"no class is left: the source has {len(dropped)} classes with"
             f" {sum(index.counts.values())} usable rows, and each kept class needs {options.min_per_class}."
         )
-    rule = SplitRule(tuple(fractions), options.seed, dict(index.boundaries)) if fractions else None
+    boundaries = {name: index.boundaries[name] for name in kept if name in index.boundaries}
+    rule = SplitRule(tuple(fractions), options.seed, boundaries) if fractions else None
     splits = tuple(fractions) if fractions else tuple(facts.own_splits)
+    feature = engine.table_feature(rule) or known
+    assert feature is not None
     plan = PreparePlan(
         place.uri,
         feature,
@@ -274,7 +257,8 @@ def _terminated_as_interrupt() -> Iterator[None]:
 def _fingerprint(facts: SourceFacts, options: PrepareOptions) -> str:
     if facts.fingerprint_parts is None:
         return fingerprint_of(["never reused", os.urandom(16).hex()])
-    parameters = options.model_dump(mode="json")
+    # Sources that are no tables have the fingerprint that they had before tables were sources.
+    parameters = options.model_dump(mode="json", exclude=None if options.table else {"table"})
     return fingerprint_of([facts.description, facts.fingerprint_parts, parameters])
 
 

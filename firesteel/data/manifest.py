@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from firesteel.errors import DatasetError
 from firesteel.storage import Place, safe_relative
+from firesteel.tables.encoding import TableEncoding
 
 FORMAT_VERSION = 1
 MANIFEST_NAME = "manifest.json"
@@ -63,13 +64,16 @@ class Feature(_Part):
         dtype: numpy name of the values (``uint8``, ``float32``).
         shape: of one row; pictures are (channels, height, width).
         encoding: ``raw`` (C order, fixed size) or ``jpeg`` (to be decoded to that shape).
-        kind: ``image`` if new inputs are pictures to decode and resize, ``array`` if they are arrays of that shape.
+        kind: ``image`` if new inputs are pictures to decode and resize, ``array`` if they are arrays of that shape,
+            ``table`` if they are rows of columns.
+        table: how such a row becomes an array; None for other kinds.
     """
 
     dtype: str
     shape: tuple[int, ...]
     encoding: Literal["raw", "jpeg"] = "raw"
-    kind: Literal["image", "array"] = "image"
+    kind: Literal["image", "array", "table"] = "image"
+    table: TableEncoding | None = None
 
 
 class Statistics(_Part):

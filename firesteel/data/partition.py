@@ -26,6 +26,9 @@ from firesteel.world import using_threads
 _SUM_ROWS = 256
 _COPIES_AT_A_TIME = 64
 
+_HEAD_BYTES = {"image": 64, "array": 64, "table": 4096}
+"""Of a record that cannot be used this much is kept; of a table's, which people mend, as a rule all."""
+
 
 def write_partition(plan: PreparePlan, number: int, rows: Iterable[Row]) -> Report:
     """Decode, resize, split and write the rows of one partition.
@@ -157,7 +160,9 @@ class _PartitionWriter:
     def _set_aside(self, place: str, reason: str, data: bytes | None) -> None:
         self._report.quarantined += 1
         self._report.reasons[kind_of_problem(reason)] += 1
-        self._quarantine.append({"place": place, "reason": reason, "head": (data or b"")[:64]})
+        self._quarantine.append(
+            {"place": place, "reason": reason, "head": (data or b"")[: _HEAD_BYTES[self._plan.feature.kind]]}
+        )
 
     def _close(self) -> None:
         if self._copies:

@@ -34,6 +34,7 @@ from firesteel.data.statistics import ChannelSums
 from firesteel.errors import ConfigError, DataError, FormatError
 from firesteel.formats import images
 from firesteel.formats.images import ImageSpec
+from firesteel.tables.options import TableOptions
 
 DEFAULT_SPLIT = {"train": 0.8, "test": 0.2}
 PROGRESS_FOLDER = ".progress"
@@ -43,7 +44,7 @@ class PrepareOptions(BaseModel):
     """What a user may choose when a dataset is prepared.
 
     Attributes:
-        format: of the source: auto, images, bson, idx.
+        format: of the source: auto, images, bson, idx, csv, tsv, json, parquet.
         format_options: of the format; for bson the names of the fields.
         size: (height, width) in pixels; None takes that of the pictures, if at least 9 of 10 agree.
         channels: 1 (grey), 3 (RGB) or None: 1 if all sampled pictures are grey, else 3.
@@ -57,6 +58,7 @@ class PrepareOptions(BaseModel):
         encoding: raw (fastest to train from) or jpeg (a tenth of the space; quality 95).
         seed: of the split and of the mixing.
         shard_bytes: size of a shard's features in bytes; larger means fewer files and more memory a task.
+        table: of tables: how they are read and what their columns are; None for other sources.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -73,6 +75,7 @@ class PrepareOptions(BaseModel):
     encoding: Literal["raw", "jpeg"] = "raw"
     seed: int = Field(default=12345, ge=0)
     shard_bytes: int = Field(default=32 << 20, ge=1 << 10)
+    table: TableOptions | None = None
 
     @field_validator("size", mode="before")
     @classmethod
@@ -247,7 +250,11 @@ INDEX_COLUMNS = ["label", "key", "row_key", "training"]
 
 
 def class_index(
-    batches: Iterable[pa.RecordBatch], fractions: Sequence[float] | None, targets: Targets | None = None
+    batches: Iterable[pa.RecordBatch],
+    fractions: Sequence[float] | None,
+    targets: Targets | None = None,
+    *,
+    grouped: bool = False,
 ) -> ClassIndex:
     """The index of rows whose keys fit into memory: 33 bytes a row and one string a class.
 
@@ -255,6 +262,7 @@ def class_index(
         batches: see :func:`index_partition`; row_key and training are needed for targets only.
         fractions: of the splits; None keeps the source's own.
         targets: of the classes in the training split.
+        grouped: whether rows of several classes may share a key. One boundary for all classes keeps them together.
     """
     codes: dict[str, int] = {}
     label_parts, key_parts = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
@@ -271,7 +279,10 @@ def class_index(
     order = np.argsort(labels, kind="stable")
     edges = np.searchsorted(labels[order], np.arange(len(codes) + 1))
     rows_of = {name: order[edges[code] : edges[code + 1]] for name, code in codes.items()}
-    boundaries = {name: boundaries_of(keys[rows], fractions) for name, rows in rows_of.items()} if fractions else {}
+    boundaries = {}
+    if fractions:
+        common = boundaries_of(keys, fractions) if grouped else None
+        boundaries = {name: common or boundaries_of(keys[rows], fractions) for name, rows in rows_of.items()}
     counts = {name: len(rows) for name, rows in rows_of.items()}
     if not targets:
         return ClassIndex(counts, boundaries)
@@ -280,6 +291,30 @@ def class_index(
         training[rows_of[name]] = keys[rows_of[name]] <= of[0] if of else True
     trained = {name: row_keys[rows[training[rows]]] for name, rows in rows_of.items()}
     return ClassIndex(counts, boundaries, quotas_of(trained, targets))
+
+
+@dataclass(frozen=True)
+class SourceFacts:
+    """What the driver knows of a source without reading its pictures.
+
+    Attributes:
+        description: for the manifest (where it lies, its format).
+        fingerprint_parts: see :meth:`Source.fingerprint_parts`; None if the source cannot be told from another
+            (a DataFrame), so that a dataset made of it is never reused.
+        array: set if the rows are arrays.
+        class_names: that it announces.
+        own_splits: names of the splits that it brings; empty if none.
+        notes: what a person should know.
+        in_order: whether the announced classes are numbered in the order in which they are announced.
+    """
+
+    description: dict[str, Any]
+    fingerprint_parts: Any
+    array: ArraySpec | None
+    class_names: list[str]
+    own_splits: list[str]
+    notes: list[str]
+    in_order: bool = False
 
 
 class Engine(ABC):
@@ -300,6 +335,18 @@ class Engine(ABC):
     @abstractmethod
     def sample(self, count: int) -> Iterator[Row]:
         """A few rows, from which size and channels are guessed."""
+
+    def facts(self, known: SourceFacts) -> SourceFacts:
+        """What is known of the source, with what only the engine can find out."""
+        return known
+
+    def table_feature(self, rule: SplitRule | None) -> Feature | None:
+        """What a row holds, where that has to be learnt from the rows of the training split; else None.
+
+        Args:
+            rule: of the split; None if the source's own is kept.
+        """
+        return None
 
 
 # -- the plan -------------------------------------------------------------------------------------------------------
@@ -339,10 +386,16 @@ def guess_image(samples: Iterable[Row], options: PrepareOptions) -> ImageSpec:
     return ImageSpec(*size, channels)
 
 
-def kept_and_dropped(index: ClassIndex, announced: Iterable[str], min_per_class: int) -> tuple[list[str], list[str]]:
-    """Class names in label order (numbers by value, else by name), and those that have too few rows."""
+def kept_and_dropped(
+    index: ClassIndex, announced: Sequence[str], min_per_class: int, *, in_order: bool = False
+) -> tuple[list[str], list[str]]:
+    """Class names in label order, and those that have too few rows.
+
+    The order is that of the announcement, if ``in_order``; else numbers by value, other names by name.
+    """
     names = set(index.counts) | set(announced)
-    ordered = sorted(names, key=_natural)
+    place = {name: number for number, name in enumerate(announced)} if in_order else {}
+    ordered = sorted(names, key=lambda name: (place.get(name, len(place)), _natural(name)))
     kept = [name for name in ordered if index.counts.get(name, 0) >= min_per_class]
     return kept, [name for name in ordered if name not in set(kept)]
 

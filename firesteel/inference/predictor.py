@@ -1,9 +1,9 @@
-"""Load a model once; arrays, pictures or files in, probabilities out."""
+"""Load a model once; arrays, pictures, rows of tables or files in, probabilities out."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,9 @@ from firesteel.formats import images
 from firesteel.formats.images import ImageSpec
 from firesteel.models.description import find_model_folder, load_model, read_description
 from firesteel.storage import Place
+from firesteel.tables.encoding import TableEncoding
+from firesteel.tables.files import read_file, records_of
+from firesteel.tables.records import Records
 from firesteel.world import World
 
 
@@ -35,6 +38,21 @@ class Prediction:
     def label(self) -> str:
         """The most probable class."""
         return self.labels[0]
+
+
+@dataclass(frozen=True)
+class RowOutcome:
+    """What became of one row of a table.
+
+    Attributes:
+        place: ``rows.csv:12`` (the number of the line, from 1), ``rows.parquet:row 12``, or ``row 12``.
+        prediction: None if the row cannot be used.
+        problem: why it cannot; else None.
+    """
+
+    place: str
+    prediction: Prediction | None
+    problem: str | None
 
 
 class Predictor:
@@ -123,6 +141,10 @@ class Predictor:
             ConfigError: if this model does not take pictures.
         """
         feature = self.description.feature
+        if feature.table is not None:
+            raise ConfigError(
+                "this model takes rows of a table, not pictures. Use predict_rows(rows) or predict_table(file)."
+            )
         if feature.kind != "image":
             raise ConfigError(
                 f"this model takes arrays of shape {self.input_shape}, not pictures. Use predict(arrays)."
@@ -143,6 +165,68 @@ class Predictor:
             StorageError: naming the file that cannot be read.
         """
         return self.predict_pictures((self._read(file) for file in files), top=top)
+
+    # -- rows of tables ----------------------------------------------------------------------------------------------
+
+    @property
+    def takes_rows(self) -> bool:
+        """Whether rows of a table go in."""
+        return self.description.feature.table is not None
+
+    def predict_rows(self, rows: Any, *, top: int = 1) -> list[Prediction]:
+        """The ``top`` most probable classes of rows of a table; nothing is predicted if one of them cannot be.
+
+        Args:
+            rows: a list of dicts, a pandas DataFrame, or an Arrow table; columns are found by name, others are left out.
+            top: classes a row.
+
+        Raises:
+            FormatError: naming the rows that cannot be used, and why.
+            DataError: if a column is missing.
+        """
+        outcomes = list(self._outcomes(records_of(rows, self._table()), top))
+        failed = [f"{outcome.place}: {outcome.problem}" for outcome in outcomes if outcome.problem is not None]
+        if failed:
+            more = f"\n... and {len(failed) - 3} more" if len(failed) > 3 else ""
+            raise FormatError("\n".join(failed[:3]) + more)
+        return [outcome.prediction for outcome in outcomes if outcome.prediction is not None]
+
+    def predict_table(
+        self,
+        file: str | os.PathLike[str] | Place,
+        *,
+        top: int = 1,
+        format: str = "auto",
+        header: bool | None = None,
+        delimiter: str | None = None,
+    ) -> Iterator[RowOutcome]:
+        """The ``top`` most probable classes of each row of a CSV, TSV, JSON lines or Parquet file, batch by batch.
+
+        A row that cannot be used is an outcome with a problem; the others are still predicted. The file is read as the
+        dataset's source was, unless the other arguments say differently: see :func:`firesteel.tables.files.read_file`.
+
+        Raises:
+            DataError: if a column is missing.
+            FormatError: if the file is cut or not of its format.
+            StorageError: if it cannot be read.
+        """
+        for records in read_file(Place.of(file), self._table(), format=format, header=header, delimiter=delimiter):
+            yield from self._outcomes(records, top)
+
+    def _table(self) -> TableEncoding:
+        table = self.description.feature.table
+        if table is None:
+            raise ConfigError("this model takes no rows of a table. Use predict(arrays) or predict_files(pictures).")
+        return table
+
+    def _outcomes(self, records: Records, top: int) -> Iterator[RowOutcome]:
+        encoded = self._table().vectors(records.columns) if records.count else None
+        problems = {} if encoded is None else encoded.problems | records.problems
+        sound = [row for row in range(records.count) if row not in problems]
+        found = iter(self.predict(encoded.values[sound], top=top) if encoded is not None and sound else ())
+        for row in range(records.count):
+            problem = problems.get(row)
+            yield RowOutcome(records.place(row), next(found) if problem is None else None, problem)
 
     def _read(self, file: str | os.PathLike[str]) -> bytes:
         place = Place.of(file)

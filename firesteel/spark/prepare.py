@@ -54,7 +54,7 @@ class SparkSourceEngine(Engine):
             return class_index(map_tasks(self._spark, index_partition, tasks), fractions, targets)
         frame = self._spark.range(0, len(partitions), 1, len(partitions)).mapInArrow(
             partial(_index_task, self._source, partitions, seed),
-            "label string, key bigint, row_key bigint, training boolean",
+            INDEX_SCHEMA,
         )
         return index_by_sql(frame, fractions, targets)
 
@@ -73,11 +73,31 @@ def _index_task(
             yield index_partition(source, partitions[number], seed)
 
 
-def index_by_sql(frame: DataFrame, fractions: Sequence[float] | None, targets: Targets | None = None) -> ClassIndex:
-    """The index of rows (label, key, row_key, training) of any number: Spark sorts, only a few keys a class come here.
+INDEX_SCHEMA = "label string, key bigint, row_key bigint, training boolean"
 
-    ``row_key`` and ``training`` are needed for targets only.
+
+def index_by_sql(
+    frame: DataFrame, fractions: Sequence[float] | None, targets: Targets | None = None, *, grouped: bool = False
+) -> ClassIndex:
+    """The index of rows of any number: Spark sorts, only a few keys a class come here.
+
+    Args:
+        frame: of :data:`INDEX_SCHEMA`; row_key and training are needed for targets only.
+        fractions: of the splits; None keeps the source's own.
+        targets: of the classes in the training split.
+        grouped: whether rows of several classes may share a key. One boundary for all classes keeps them together.
     """
+    if not grouped or not fractions:
+        return _index_by_sql(frame, fractions, targets)
+    from pyspark.sql import functions as F
+
+    common = _index_by_sql(frame.withColumn("label", F.lit("")), fractions, None).boundaries.get("", ())
+    in_training = F.col("key") <= common[0] if common else F.lit(True)
+    index = _index_by_sql(frame.withColumn("training", in_training), None, targets)
+    return ClassIndex(index.counts, dict.fromkeys(index.counts, common), index.quotas)
+
+
+def _index_by_sql(frame: DataFrame, fractions: Sequence[float] | None, targets: Targets | None) -> ClassIndex:
     frame = frame.persist()
     try:
         counts = _count_by_label(frame)
@@ -188,13 +208,7 @@ class DataFrameEngine(Engine):
             _key(seed, "id").alias("row_key"),
             F.coalesce(F.col("split") == "train", F.lit(False)).alias("training"),
         )
-        if self._columns.group is None or not fractions:
-            return index_by_sql(keyed, fractions, targets)
-        # The rows of a group may be of several classes, whose boundaries differ: one boundary for all keeps it together.
-        common = index_by_sql(keyed.withColumn("label", F.lit("")), fractions).boundaries.get("", ())
-        in_training = F.col("key") <= common[0] if common else F.lit(True)
-        index = index_by_sql(keyed.withColumn("training", in_training), None, targets)
-        return ClassIndex(index.counts, dict.fromkeys(index.counts, common), index.quotas)
+        return index_by_sql(keyed, fractions, targets, grouped=self._columns.group is not None)
 
     def write(self, plan: PreparePlan) -> list[Report]:
         return map_partitions(self._frame, _write_frame_partition, (plan, self.array))
@@ -221,6 +235,14 @@ def check_columns(frame: DataFrame, columns: Columns) -> Columns:
                 f"{did_you_mean(name, frame.columns)}"
             )
     return columns
+
+
+def holds_whole_rows(frame: DataFrame, name: str) -> bool:
+    """Whether a column holds all that a network sees of a row (a picture, an array), and is no plain column of a table."""
+    check_columns(frame, Columns(name, name))
+    kind = frame.schema[name].dataType.simpleString().partition("(")[0]
+    return kind not in ("tinyint", "smallint", "int", "bigint", "float", "double", "decimal", "boolean", "timestamp",
+                        "timestamp_ntz", "date", "string", "varchar", "char")  # fmt: skip
 
 
 def _selected(frame: DataFrame, columns: Columns) -> DataFrame:

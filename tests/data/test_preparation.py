@@ -248,7 +248,8 @@ def test_pictures_of_many_sizes_need_a_size(tmp_path):
         ({"split": "train=0.5"}, "must add up to 1"),
         ({"encoding": "png"}, "encoding"),
         ({"min_per_class": 0}, "min_per_class"),
-        ({"format": "csv"}, "format must be one of"),
+        ({"format": "xls"}, "format must be one of .*idx, csv"),
+        ({"schema": "lat double"}, "schema is for tables and DataFrames"),
         ({"sise": 3}, "sise"),
     ],
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -28,7 +28,13 @@ from firesteel.cli.output import answering, console, print_json
 
 def prepare(
     ctx: typer.Context,
-    source: Annotated[str, typer.Argument(help="Folders or archives of images, a BSON dump, idx or CIFAR files.")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="Folders or archives of images, a BSON dump, idx or CIFAR files; or a table: CSV, TSV, JSON lines, Parquet,"
+            " 'spark-sql:SELECT ...', table:NAME."
+        ),
+    ],
     dataset: Annotated[str, typer.Argument(help="Folder for the prepared dataset.")],
     format: Format = "auto",
     size: Annotated[
@@ -62,6 +68,47 @@ def prepare(
     split_column: SplitColumn = None,
     label_pattern: LabelPattern = None,
     label_level: LabelLevel = None,
+    schema: Annotated[
+        str | None,
+        typer.Option(help="Table: 'lat double, type categorical(TOR|HAIL)' or a YAML file. Default: inferred."),
+    ] = None,
+    label: Annotated[str | None, typer.Option(metavar="COLUMN", help="Table: holds the class.")] = None,
+    features: Annotated[
+        str | None, typer.Option(metavar="COLUMN,...", help="Table: what the network sees. Default: all others.")
+    ] = None,
+    id: Annotated[str | None, typer.Option(metavar="COLUMN", help="Table: names a row. Default: a hash.")] = None,
+    group: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="Table: rows of one group never lie in two splits.")
+    ] = None,
+    header: Annotated[bool, typer.Option(help="CSV: whether the first line of each file names the columns.")] = True,
+    delimiter: Annotated[str | None, typer.Option(help="CSV: one character, or tab. Default: a comma.")] = None,
+    quote: Annotated[str, typer.Option(help="CSV: around fields; '' for none.")] = '"',
+    escape: Annotated[str, typer.Option(help="CSV: before a quote in quotes. Default: the quote, doubled.")] = '"',
+    multiline: Annotated[
+        bool, typer.Option("--multiline", help="CSV: quoted fields may hold ends of lines. JSON: one list a file.")
+    ] = False,
+    charset: Annotated[str, typer.Option(help="Of CSV and JSON: utf-8, latin-1, cp1252, utf-16, ...")] = "utf-8",
+    null_value: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TEXT", help="Table: means a missing value, as '' does. May be repeated."),
+    ] = None,
+    missing: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="[COLUMN=]HOW",
+            help="Table: of a missing feature: quarantine (the row), mean, a number, category. May be repeated.",
+        ),
+    ] = None,
+    encode: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="COLUMN=HOW",
+            help="Table: categories: onehot, index; times: seconds, parts, cyclic. May be repeated.",
+        ),
+    ] = None,
+    learn_categories: Annotated[
+        int | None, typer.Option(metavar="N", help="Table: the N most frequent strings of a column are categories.")
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace another dataset in that folder.")] = False,
     engine: Engine = None,
     master: Master = None,
@@ -69,17 +116,27 @@ def prepare(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Decode, resize and split a source once, into a sharded dataset that training reads at full speed."""
+    """Decode or encode a source once, into a split and sharded dataset that training reads at full speed."""
     with answering(debug, stopped=lambda: "Stopped. Nothing was written; what was there before is there still."):
         from firesteel import api
         from firesteel.cli.report import prepared_as_json, show_prepared
         from firesteel.monitoring.progress import watching_preparation
 
+        table: dict[str, Any] = {
+            "schema": schema, "label": label, "features": features and tuple(name.strip() for name in features.split(",")),
+            "id": id, "group": group, "header": None if header else False,
+            "delimiter": delimiter, "quote": None if quote == '"' else quote, "escape": None if escape == '"' else escape,
+            "multiline": multiline or None, "charset": None if charset == "utf-8" else charset, "null_values": null_value,
+            "missing": missing, "encode": encode, "learn_categories": learn_categories,
+        }  # fmt: skip
+        fields = format_options(ctx)
+        if "labels" not in fields:
+            table["split_column"] = fields.pop("split_column", None)
         result = api.prepare(
             source,
             dataset,
             format=format,
-            format_options=format_options(ctx),
+            format_options=fields,
             size=size,
             channels=channels,
             split=split,
@@ -96,6 +153,7 @@ def prepare(
             workers=workers,
             watch=watching_preparation(console),
             debug=debug,
+            **{name: value for name, value in table.items() if value is not None},
         )
         if as_json:
             print_json(prepared_as_json(result))

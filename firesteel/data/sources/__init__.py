@@ -23,6 +23,7 @@ from firesteel.errors import ConfigError, DataError
 from firesteel.formats.archives import is_archive_name
 from firesteel.specs import check_options, did_you_mean
 from firesteel.storage import Place
+from firesteel.tables.source import TABLE_FORMATS
 
 __all__ = [
     "BATCH_BYTES", "FORMATS", "LABEL_OPTIONS", "SCHEMA", "SPLIT_NAMES", "ArchiveSource", "ArraySpec", "BsonSource", "CifarSource",
@@ -47,7 +48,8 @@ def open_source(where: str | Place, format: str = "auto", **options: str) -> Sou
     """
     place = Place.of(where)
     if format not in FORMATS:
-        raise ConfigError(f"format must be one of {', '.join(FORMATS)}, got {format!r}.{did_you_mean(format, FORMATS)}")
+        known = (*FORMATS, *TABLE_FORMATS)
+        raise ConfigError(f"format must be one of {', '.join(known)}, got {format!r}.{did_you_mean(format, known)}")
     if not place.exists():
         raise DataError(f"there is no source at {place}. Check the path; on a cluster every worker must see it.")
     archived = format in ("auto", "images", "cifar") and _is_archived(place)
@@ -98,5 +100,5 @@ def _detect(place: Place, listings: Sequence[Listing] | None, options: Mapping[s
         head = file.read(4)
     raise ConfigError(
         f"cannot tell the format of {place} (it begins with {head.hex(' ')}).\n"
-        f"Say it with --format: {', '.join(FORMATS[1:])}."
+        f"Say it with --format: {', '.join((*FORMATS[1:], *TABLE_FORMATS))}."
     )
