@@ -14,7 +14,7 @@ from firesteel.launch import InProcess, Launcher, Question
 from firesteel.storage import Place
 
 if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
+    from pyspark.sql import DataFrame, SparkSession
 
     from firesteel.spark.ahead import DaemonAhead
 
@@ -32,6 +32,7 @@ class Runtime:
         spark: a session to use; it stays open.
         conf: Spark settings for a new session.
         debug: let Spark log.
+        bring: rows that Spark brings to the workers, see :class:`firesteel.spark.barrier.SparkWorkers`.
     """
 
     engine: Literal["spark", "local"] | None = None
@@ -39,6 +40,7 @@ class Runtime:
     spark: Any = None
     conf: Mapping[str, str] | None = None
     debug: bool = False
+    bring: Callable[[int], DataFrame] | None = None
 
     @property
     def uses_spark(self) -> bool:
@@ -97,7 +99,7 @@ class Runtime:
             started = stack.enter_context(_started_aside(self.session(ahead)))
             if question is not None:
                 _answer(question, ahead)
-            yield SparkWorkers(started())
+            yield SparkWorkers(started(), bring=self.bring)
 
     def default_workers(self) -> int:
         """Workers if nobody says how many: the slots of a local master, else 1."""

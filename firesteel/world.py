@@ -40,6 +40,7 @@ class World:
         host: name or address of this host, for messages.
         device: ``cpu``, ``cuda:0``, ...
         cores: that the launcher granted to this worker; None if it did not say.
+        brought: Arrow file with rows that the launcher has brought to this worker; None if it brings none.
     """
 
     rank: int = 0
@@ -49,6 +50,7 @@ class World:
     host: str = "localhost"
     device: str = "cpu"
     cores: int | None = None
+    brought: str | None = None
 
     def on_device(self, wanted: str) -> World:
         """This world with ``auto``, ``cpu`` or ``cuda`` resolved to the device of this worker.

@@ -11,16 +11,9 @@ import numpy as np
 import pyarrow as pa
 
 from firesteel.data.balance import Targets
+from firesteel.data.index import INDEX_COLUMNS, ClassIndex, class_index, index_partition
 from firesteel.data.partition import write_partition
-from firesteel.data.preparation import (
-    INDEX_COLUMNS,
-    ClassIndex,
-    Engine,
-    PreparePlan,
-    Report,
-    class_index,
-    index_partition,
-)
+from firesteel.data.preparation import Engine, PreparePlan, Report
 from firesteel.data.sources import BsonSource, Row, Source
 from firesteel.launch import InProcess, Launcher
 from firesteel.world import Meeting, World

@@ -206,3 +206,38 @@ class Order:
         stops = first + np.clip(high - edges[:-1], 0, last - first)
         touched = np.flatnonzero(stops > starts)
         return touched, starts[touched], stops[touched]
+
+
+@dataclass(frozen=True)
+class LaneOrder(Order):
+    """The order of rows that workers have read from the source themselves: shard ``i`` is lane ``i``, whole.
+
+    Lanes are not shared: a worker takes the rows of whole lanes at each step, also where lanes and workers do not divide. So
+    the global batches are the same with every number of workers, but workers may have unequal shares of them.
+    """
+
+    @cached_property
+    def slices(self) -> list[list[Slice]]:
+        return [[Slice(lane, 0, rows)] for lane, rows in enumerate(self.shard_rows)]
+
+    def lanes_of(self, rank: int, world_size: int) -> range:
+        return lanes_of_worker(self.lanes, rank, world_size)
+
+    def _share(self, step: int, rank: int, world_size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        steps, mine = self.steps_per_epoch, np.array(self.lanes_of(rank, world_size))
+        rows = self.lane_rows[mine]
+        return mine, step * rows // steps, (step + 1) * rows // steps
+
+
+def lanes_of_worker(lanes: int, rank: int, world_size: int) -> range:
+    """The lanes that a worker reads where each is read by one.
+
+    Raises:
+        ConfigError: if there are more workers than lanes.
+    """
+    if world_size > lanes:
+        raise ConfigError(
+            f"{world_size} workers cannot share rows that were dealt to {lanes}: each reads its own part of the source.\n"
+            f"Use {lanes} workers or fewer, or begin with more --lanes."
+        )
+    return range(lanes * rank // world_size, lanes * (rank + 1) // world_size)

@@ -2,7 +2,7 @@
 
 ::
 
-    plan    = make_plan(...)                on the driver: size and channels, classes, split rule
+    plan    = planned(...).plan             on the driver: size and channels, classes, split rule
     reports = write_partition(plan, ...)    in many tasks: decode, resize, split, write shards
     commit(...)                             on the driver: add up, check, write the manifest
 
@@ -13,26 +13,23 @@ What runs the tasks (local processes or Spark) is an :class:`Engine`; this modul
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-import numpy as np
-import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from firesteel.data.augmentation.policy import Policy
-from firesteel.data.balance import BalanceRule, Quota, Targets, quotas_of
+from firesteel.data.balance import BalanceRule, Targets
+from firesteel.data.index import ClassIndex
 from firesteel.data.manifest import Feature, Shard
 from firesteel.data.shards import WrittenShard
-from firesteel.data.sources import ArraySpec, Row, Source
-from firesteel.data.split import SplitRule, boundaries_of, parse_fractions, split_key
+from firesteel.data.sources import ArraySpec, Row
+from firesteel.data.split import SplitRule, parse_fractions
 from firesteel.data.statistics import ChannelSums
-from firesteel.errors import ConfigError, DataError, FormatError
-from firesteel.formats import images
+from firesteel.errors import ConfigError
 from firesteel.formats.images import ImageSpec
 from firesteel.tables.options import TableOptions
 
@@ -206,93 +203,6 @@ class Report:
         )
 
 
-# -- the index: classes and split keys --------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class ClassIndex:
-    """Usable rows per class and, if the rows are to be split by us, where in key order each split begins.
-
-    Attributes:
-        counts: rows by class name.
-        boundaries: see :class:`SplitRule`; empty if the source's own split is kept.
-        quotas: see :class:`firesteel.data.balance.BalanceRule`; empty if nothing is wanted of the classes.
-    """
-
-    counts: Mapping[str, int]
-    boundaries: Mapping[str, tuple[int, ...]]
-    quotas: Mapping[str, Quota] = field(default_factory=dict)
-
-
-def index_partition(source: Source, partition: Any, seed: int) -> pa.RecordBatch:
-    """(label, key, row_key, training) of the usable rows of one partition, without their data.
-
-    ``key`` is that of the row's group, ``row_key`` that of its id; ``training`` says whether the source itself puts the row
-    into its training split.
-    """
-    usable = [
-        row for row in source.rows_of(partition, with_data=False) if row.problem is None and row.label is not None
-    ]
-    labels = [row.label for row in usable]
-    keys = [split_key(seed, row.id if row.group is None else row.group) for row in usable]
-    row_keys = [key if row.group in (None, row.id) else split_key(seed, row.id) for key, row in zip(keys, usable)]
-    training = [row.split == "train" for row in usable]
-    return pa.RecordBatch.from_arrays(
-        [
-            pa.array(labels, pa.string()), pa.array(keys, pa.int64()), pa.array(row_keys, pa.int64()),
-            pa.array(training, pa.bool_()),
-        ],
-        names=INDEX_COLUMNS,
-    )  # fmt: skip
-
-
-INDEX_COLUMNS = ["label", "key", "row_key", "training"]
-
-
-def class_index(
-    batches: Iterable[pa.RecordBatch],
-    fractions: Sequence[float] | None,
-    targets: Targets | None = None,
-    *,
-    grouped: bool = False,
-) -> ClassIndex:
-    """The index of rows whose keys fit into memory: 33 bytes a row and one string a class.
-
-    Args:
-        batches: see :func:`index_partition`; row_key and training are needed for targets only.
-        fractions: of the splits; None keeps the source's own.
-        targets: of the classes in the training split.
-        grouped: whether rows of several classes may share a key. One boundary for all classes keeps them together.
-    """
-    codes: dict[str, int] = {}
-    label_parts, key_parts = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
-    row_key_parts, training_parts = [np.zeros(0, np.int64)], [np.zeros(0, np.bool_)]
-    for batch in batches:
-        encoded = batch.column("label").dictionary_encode()
-        code_of = np.array([codes.setdefault(name, len(codes)) for name in encoded.dictionary.to_pylist()], np.int64)
-        label_parts.append(code_of[encoded.indices.to_numpy()] if len(batch) else label_parts[0])
-        key_parts.append(batch.column("key").to_numpy())
-        if targets:
-            row_key_parts.append(batch.column("row_key").to_numpy())
-            training_parts.append(batch.column("training").to_numpy(zero_copy_only=False))
-    labels, keys = np.concatenate(label_parts), np.concatenate(key_parts)
-    order = np.argsort(labels, kind="stable")
-    edges = np.searchsorted(labels[order], np.arange(len(codes) + 1))
-    rows_of = {name: order[edges[code] : edges[code + 1]] for name, code in codes.items()}
-    boundaries = {}
-    if fractions:
-        common = boundaries_of(keys, fractions) if grouped else None
-        boundaries = {name: common or boundaries_of(keys[rows], fractions) for name, rows in rows_of.items()}
-    counts = {name: len(rows) for name, rows in rows_of.items()}
-    if not targets:
-        return ClassIndex(counts, boundaries)
-    row_keys, training = np.concatenate(row_key_parts), np.concatenate(training_parts)
-    for name, of in boundaries.items():
-        training[rows_of[name]] = keys[rows_of[name]] <= of[0] if of else True
-    trained = {name: row_keys[rows[training[rows]]] for name, rows in rows_of.items()}
-    return ClassIndex(counts, boundaries, quotas_of(trained, targets))
-
-
 @dataclass(frozen=True)
 class SourceFacts:
     """What the driver knows of a source without reading its pictures.
@@ -347,77 +257,3 @@ class Engine(ABC):
             rule: of the split; None if the source's own is kept.
         """
         return None
-
-
-# -- the plan -------------------------------------------------------------------------------------------------------
-
-
-def guess_image(samples: Iterable[Row], options: PrepareOptions) -> ImageSpec:
-    """Size and channels of the dataset: as the options say, else as the sampled pictures agree.
-
-    Raises:
-        DataError: if no sampled picture can be read.
-        ConfigError: if no size is given and the pictures do not agree on one.
-    """
-    if options.size is not None and options.channels is not None:
-        return ImageSpec(*options.size, options.channels)
-    seen: list[tuple[int, int, int]] = []
-    failures: list[str] = []
-    for row in samples:
-        try:
-            seen += [images.probe(row.data)] if row.problem is None else []
-        except FormatError as error:
-            failures.append(str(error))
-    if not seen:
-        raise DataError(
-            f"none of the first {max(1, len(failures))} records sampled is a picture"
-            + (f" (first: {failures[0]})." if failures else ".")
-        )
-    channels: Any = options.channels or (1 if all(found[2] == 1 for found in seen) else 3)
-    if options.size is not None:
-        return ImageSpec(*options.size, channels)
-    (size, votes), *others = Counter(found[:2] for found in seen).most_common()
-    if votes < 0.9 * len(seen):
-        raise ConfigError(
-            f"the pictures have different sizes ({size[0]}x{size[1]}, {others[0][0][0]}x{others[0][0][1]}, ...;"
-            f" {len(others) + 1} in {len(seen)} sampled). A network needs one.\n"
-            "Say it with --size HEIGHTxWIDTH, for example --size 32x32."
-        )
-    return ImageSpec(*size, channels)
-
-
-def kept_and_dropped(
-    index: ClassIndex, announced: Sequence[str], min_per_class: int, *, in_order: bool = False
-) -> tuple[list[str], list[str]]:
-    """Class names in label order, and those that have too few rows.
-
-    The order is that of the announcement, if ``in_order``; else numbers by value, other names by name.
-    """
-    names = set(index.counts) | set(announced)
-    place = {name: number for number, name in enumerate(announced)} if in_order else {}
-    ordered = sorted(names, key=lambda name: (place.get(name, len(place)), _natural(name)))
-    kept = [name for name in ordered if index.counts.get(name, 0) >= min_per_class]
-    return kept, [name for name in ordered if name not in set(kept)]
-
-
-def _natural(name: str) -> tuple[int, float, str]:
-    try:
-        number = float(name)
-    except ValueError:
-        return (1, 0.0, name)
-    return (0, number, name) if math.isfinite(number) else (1, 0.0, name)
-
-
-def feature_of(image: ImageSpec | None, array: ArraySpec | None, encoding: Literal["raw", "jpeg"]) -> Feature:
-    """What a row of the dataset holds.
-
-    Raises:
-        ConfigError: if arrays are to be encoded as JPEG.
-    """
-    if image is not None:
-        return Feature(dtype="uint8", shape=image.shape, encoding=encoding, kind="image")
-    assert array is not None
-    if encoding == "jpeg":
-        raise ConfigError("encoding jpeg is for pictures; this source holds arrays. Use --encoding raw.")
-    picture = array.dtype == "uint8" and len(array.shape) == 3 and array.shape[0] in (1, 3)
-    return Feature(dtype=array.dtype, shape=array.shape, encoding="raw", kind="image" if picture else "array")

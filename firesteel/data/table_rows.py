@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from firesteel.data.preparation import INDEX_COLUMNS
+from firesteel.data.index import INDEX_COLUMNS
 from firesteel.data.sources import Row
 from firesteel.data.split import SplitRule, split_key
 from firesteel.tables.encoding import TableEncoding, unusable_rows

@@ -32,10 +32,12 @@ class SparkWorkers(Launcher):
     Args:
         spark: classic or Connect.
         profile: a ``pyspark.resource.ResourceProfile`` for the stage, for example to ask for one GPU a task.
+        bring: rows for the workers: a DataFrame of as many partitions as it is given workers; partition ``i`` is for worker
+            ``i``, who finds it in :attr:`World.brought`.
     """
 
-    def __init__(self, spark: SparkSession, *, profile: Any = None):
-        self._spark, self._profile = spark, profile
+    def __init__(self, spark: SparkSession, *, profile: Any = None, bring: Callable[[int], DataFrame] | None = None):
+        self._spark, self._profile, self._bring = spark, profile, bring
 
     def run(
         self,
@@ -50,14 +52,15 @@ class SparkWorkers(Launcher):
 
         _check_dynamic_allocation(self._spark)
         task = cloudpickle.dumps((function, payload))
-        frame = _numbers(self._spark, workers).mapInArrow(
-            partial(tasks.run_barrier_worker, task, secrets.token_hex(8), timeout_s, meet),
+        rows = _numbers(self._spark, workers) if self._bring is None else self._bring(workers)
+        frame = rows.mapInArrow(
+            partial(tasks.run_barrier_worker, task, secrets.token_hex(8), timeout_s, meet, self._bring is not None),
             tasks.RESULT_SCHEMA,
             barrier=True,
             profile=self._profile,
         )
-        rows = _collect(frame, workers)
-        return results_or_raise([Report(**json.loads(bytes(row.result))) for row in rows])
+        results = sorted(_collect(frame, workers), key=lambda row: row.number)
+        return results_or_raise([Report(**json.loads(bytes(row.result))) for row in results])
 
     def slots(self) -> int | None:
         """All cores of the executors that are there now, by tasks; None with Connect, which does not say."""

@@ -13,15 +13,9 @@ import pyarrow as pa
 
 from firesteel.data.balance import Quota, Targets, quota_of, wanted_ranks
 from firesteel.data.engines import Cut, index_on_driver, write_source_partition
+from firesteel.data.index import ClassIndex, class_index, index_partition
 from firesteel.data.partition import write_partition
-from firesteel.data.preparation import (
-    ClassIndex,
-    Engine,
-    PreparePlan,
-    Report,
-    class_index,
-    index_partition,
-)
+from firesteel.data.preparation import Engine, PreparePlan, Report
 from firesteel.data.sources import ArraySpec, BsonSource, Row, Source
 from firesteel.data.split import boundary_positions
 from firesteel.errors import ConfigError, DataError

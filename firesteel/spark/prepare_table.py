@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from firesteel.data.balance import Targets
+from firesteel.data.index import ClassIndex, class_index
 from firesteel.data.manifest import Feature
 from firesteel.data.partition import write_partition
-from firesteel.data.preparation import ClassIndex, Engine, PreparePlan, Report, SourceFacts, class_index
+from firesteel.data.preparation import Engine, PreparePlan, Report, SourceFacts
 from firesteel.data.sources import Row
 from firesteel.data.split import SplitRule
 from firesteel.data.table_rows import TableRows

@@ -17,8 +17,9 @@ import threading
 import time
 import zlib
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import IO, TYPE_CHECKING, Any, NoReturn
 
 import pyarrow as pa
 
@@ -56,13 +57,14 @@ def run_stream(
 
 
 def run_barrier_worker(
-    task: bytes, token: str, timeout_s: float, meet: bool, batches: Iterator[pa.RecordBatch]
+    task: bytes, token: str, timeout_s: float, meet: bool, brings: bool, batches: Iterator[pa.RecordBatch]
 ) -> Iterator[pa.RecordBatch]:
     """One worker of a barrier stage: fork it, tell it where the others are, return its report as JSON."""
     from pyspark import BarrierTaskContext
 
     from firesteel.world import World
 
+    file = _kept(batches) if brings else None
     for _ in batches:
         pass
     context = BarrierTaskContext.get()
@@ -70,9 +72,24 @@ def run_barrier_worker(
     rank, host = context.partitionId(), hosts[context.partitionId()]
     local = [other for other, address in enumerate(hosts) if address == host]
     world = World(rank, len(hosts), local.index(rank), len(local), host, cores=_granted_cores(context, len(local)))
+    if file is not None:
+        world = replace(world, brought=f"/proc/self/fd/{file.fileno()}")  # the worker, a fork, has it open as well
     place = _MeetingPlace(context, rank, hosts, token, timeout_s) if meet and len(hosts) > 1 else None
     report = _guarded(task, world, place, timeout_s)
     yield result_batch(rank, json.dumps(report.to_json()).encode())
+
+
+def _kept(batches: Iterator[pa.RecordBatch]) -> IO[bytes]:
+    """The rows of this task as an Arrow file without a name: nothing is left behind however the task ends."""
+    file = tempfile.TemporaryFile(prefix="firesteel-rows-")  # noqa: SIM115
+    writer = None
+    for batch in batches:
+        writer = writer or pa.ipc.new_file(file, batch.schema)
+        writer.write_batch(batch)
+    if writer is not None:
+        writer.close()
+    file.flush()
+    return file
 
 
 def _guarded(task: bytes, world: World, place: _MeetingPlace | None, timeout_s: float) -> Report:

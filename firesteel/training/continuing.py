@@ -21,7 +21,7 @@ from firesteel.training.run import RunDirectory
 from firesteel.training.stop_specs import resolve_stopping
 
 FIXED = {
-    "dataset": "its rows", "fingerprint": "its rows", "split": "its rows", "input_shape": "its rows",
+    "dataset": "its rows", "prepare": "its rows", "fingerprint": "its rows", "split": "its rows", "input_shape": "its rows",
     "num_classes": "its rows", "model": "its weights", "batch_size": "the rows of a step", "lanes": "the rows of a step",
     "seed": "the order of its rows", "sampling": "the order of its rows", "normalize": "what its weights were made for", "init": "how its weights began", "init_from": "how its weights began",
     "sync": "what its workers have kept", "optimizer": "what its optimizer has kept",
@@ -74,7 +74,7 @@ def resume_training(
         lines.append(f"workers {before.workers} -> {most}, with the same {job.global_batch_size} rows a step")
     where = "the beginning: it has no checkpoint" if checkpoint is None else f"step {checkpoint.info.step:,}"
     notes = [f"going on from {where}", *lines, *check_job(job, dataset, stopping)]
-    return Training(job, before.model if model is None else model, stopping, most, notes, continued=True)
+    return Training(job, before.model if model is None else model, stopping, most, notes=notes, continued=True)
 
 
 def _refuse_if_led(directory: RunDirectory) -> None:

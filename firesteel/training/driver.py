@@ -32,6 +32,7 @@ from firesteel.training.stop_specs import check_stopping, resolve_stopping
 from firesteel.training.stopping import Stopping
 
 if TYPE_CHECKING:
+    from firesteel.data.direct import DirectData
     from firesteel.runtime import Runtime, Watch
 
 TRY_JOB = "firesteel.training.trial:try_job"
@@ -87,6 +88,7 @@ class Training:
         model: as :func:`firesteel.train` was given it.
         stopping: conditions and score.
         workers: to start with.
+        direct: what the workers read the source with; None for a prepared dataset.
         notes: on the job, for people.
         continued: whether the run was begun before.
     """
@@ -95,6 +97,7 @@ class Training:
     model: Any
     stopping: Stopping
     workers: int
+    direct: DirectData | None = None
     notes: list[str] = field(default_factory=list)
     continued: bool = False
 
@@ -147,7 +150,7 @@ def resolve_training(
             "the split test chooses the model here, so that its score flatters; better: --split"
             " train=0.8,validation=0.1,test=0.1"
         )
-    return Training(job, model, stopping, most, notes)
+    return Training(job, model, stopping, most, notes=notes)
 
 
 def as_many_as_there_are(training: Training, slots: int | None) -> Training:
@@ -301,7 +304,7 @@ def _forget_request(directory: RunDirectory) -> None:
 
 def _payload(training: Training, run: Place) -> TrainPayload:
     model = travelling_source(resolve_model(training.model))
-    return TrainPayload(training.job, run.uri, model, training.stopping.travelling())
+    return TrainPayload(training.job, run.uri, model, training.stopping.travelling(), direct=training.direct)
 
 
 def _stop_request(directory: RunDirectory, events: EventWriter) -> Callable[[], bool]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, Field, ValidationError, field_validator
 
@@ -19,14 +19,19 @@ from firesteel.training.settings import UpdateSettings
 from firesteel.training.stopping import Stopping
 from firesteel.training.triggers import Trigger
 
+if TYPE_CHECKING:
+    from firesteel.data.direct import DirectData
+
 
 class TrainJob(UpdateSettings):
     """One training run.
 
     Attributes:
         learning_rate, optimizer, workers, schedule, ...: see :class:`firesteel.training.settings.UpdateSettings`.
-        dataset: URI of the prepared dataset.
+        dataset: URI of the prepared dataset, or of the source that the workers read themselves.
         fingerprint: of that dataset; a worker that finds another one there refuses it.
+        prepare: of a source that the workers read themselves: options of its preparation, see
+            :class:`firesteel.data.preparation.PrepareOptions`; None for a prepared dataset.
         split: that is trained on.
         model: name in the zoo or MODULE:FACTORY, with options.
         input_shape: of one row.
@@ -67,6 +72,7 @@ class TrainJob(UpdateSettings):
 
     dataset: str
     fingerprint: str
+    prepare: dict[str, Any] | None = None
     split: str = "train"
     model: Spec
     input_shape: tuple[int, ...]
@@ -142,6 +148,7 @@ class TrainPayload:
         stopping: conditions and score, with functions of the user's own by value.
         attempt: of the launcher, different for each; workers of an attempt that Spark repeats by itself notice it.
         checkpoint: step to go on from; None begins at the beginning.
+        direct: what the workers read the source with, if they read it themselves.
     """
 
     job: TrainJob
@@ -150,6 +157,7 @@ class TrainPayload:
     stopping: Stopping
     attempt: str = ""
     checkpoint: int | None = None
+    direct: DirectData | None = None
 
 
 def checked(model: type[BaseModel], values: dict[str, Any]) -> Any:

@@ -18,12 +18,18 @@ MODEL_FOLDER = "model"
 REPLACED_FOLDER = "replaced"
 """Where a run that is being overwritten waits until the new one has its model."""
 
+DATA_NAME = "data.json"
+"""Of a run whose workers read the source: the manifest that a preparation of it would have written."""
+
+QUARANTINE_FOLDER = "quarantine"
+"""Of such a run: the records that could not be used."""
+
 STOP_REQUEST_NAME = "stop-requested"
 """A file that asks the workers to keep a checkpoint and stop."""
 
 _OURS = (
     JOB_NAME, EVENTS_FOLDER, MODEL_FOLDER, "checkpoints", "best", "latest", "report.html", "tensorboard",
-    STOP_REQUEST_NAME,
+    STOP_REQUEST_NAME, DATA_NAME, QUARANTINE_FOLDER,
 )  # fmt: skip
 
 

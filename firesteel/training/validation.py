@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 import torch.distributed as dist
 from torch import nn
 
-from firesteel.data.cache import Rows, load_rows
+from firesteel.data.cache import Rows
 from firesteel.data.loader import Normalizer
-from firesteel.data.manifest import Dataset
-from firesteel.data.order import lane_slices
 from firesteel.evaluation.counts import ClassificationCounts, Evaluation, metrics_of
 from firesteel.evaluation.worker import count_batch
 from firesteel.process import POSITION
@@ -21,35 +19,19 @@ from firesteel.world import World
 
 
 class Validator:
-    """Evaluates a model on a split; every worker takes an equal share of the rows and keeps it for the next time.
+    """Evaluates a model on a split, each worker on its share of the rows.
 
     Args:
-        dataset: prepared.
-        split: that is evaluated.
+        rows: this worker's share.
+        labels: class names.
         world: who this worker is.
         normalize: as in training.
         batch_size: rows a forward pass.
-        budget_bytes: of memory for the rows; more are mapped from a scratch file.
-        scratch: folder for that file.
     """
 
-    def __init__(
-        self,
-        dataset: Dataset,
-        split: str,
-        world: World,
-        normalize: Normalizer,
-        *,
-        batch_size: int,
-        budget_bytes: int,
-        scratch: str | None = None,
-    ):
+    def __init__(self, rows: Rows, labels: Sequence[str], world: World, normalize: Normalizer, *, batch_size: int):
+        self._rows, self._labels = rows, list(labels)
         self._world, self._normalize, self._batch_size = world, normalize, batch_size
-        self._labels = dataset.manifest.labels
-        mine = lane_slices([shard.rows for shard in dataset.split(split).shards], world.world_size)[world.rank]
-        self._rows: Rows = load_rows(
-            dataset, split, mine, budget_bytes=budget_bytes, threads=torch.get_num_threads(), scratch=scratch
-        )
 
     def evaluate(self, model: nn.Module) -> Evaluation:
         """Metrics over the rows of all workers: the same on each.

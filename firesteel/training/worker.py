@@ -16,11 +16,11 @@ import torch
 from torch import nn
 
 from firesteel._version import __version__
-from firesteel.data.cache import Rows, available_memory_bytes, load_rows
+from firesteel.data.cache import Rows
 from firesteel.data.loader import Loader, Normalizer
-from firesteel.data.manifest import Dataset
+from firesteel.data.manifest import Manifest
 from firesteel.data.order import Order
-from firesteel.errors import CheckpointError, DatasetError, FiresteelError, ModelError, StorageError, WorkerFailed
+from firesteel.errors import CheckpointError, FiresteelError, ModelError, WorkerFailed
 from firesteel.launch import lost_a_peer, place_of
 from firesteel.models import build_model, count_parameters
 from firesteel.models.description import ModelDescription, normalization_for, save_model
@@ -34,6 +34,7 @@ from firesteel.training.checkpoint import Keep, find_checkpoint
 from firesteel.training.checkpoint_writer import CheckpointWriter
 from firesteel.training.class_weights import class_weights
 from firesteel.training.control import Control, StopRequest
+from firesteel.training.data import WorkerData, begin_loading
 from firesteel.training.initialization import initialize
 from firesteel.training.job import TrainJob, TrainPayload
 from firesteel.training.loop import train
@@ -64,26 +65,26 @@ def train_worker(payload: TrainPayload, world: World, meeting: Meeting | None) -
         events = stack.enter_context(EventWriter(run, world.rank))
         _begin_attempt(events, run, payload, world)
         stack.enter_context(using_threads(job.threads or world.default_threads))
-        dataset = _open_dataset(job, world)
+        load = begin_loading(payload, world)
         checkpoint = None if payload.checkpoint is None else find_checkpoint(run, str(payload.checkpoint))
-        order = job.order(dataset)
-        rows = _load(job, dataset, order, world)
         model = _built_model(payload, world)
+        if meeting is not None:
+            stack.enter_context(meeting.process_group())
+        data = load()
+        order, rows = data.order, data.rows
         update = make_update(
             job, model, Timing(order.steps_per_epoch, job.epochs), world, model_name=str(payload.model.spec),
             gradients_agree=job.sync.name == "allreduce",
         )  # fmt: skip
         _seed(job.seed, world.rank, payload.checkpoint or 0)
         sync = make_sync(job.sync if world.world_size > 1 else alone(job.sync))
-        normalize = _normalizer(job, dataset, world)
+        normalize = _normalizer(job, data.manifest, world)
         loader = Loader(
             rows, order, world, normalize, prefetch=_prefetch(job, rows, world), augment=job.augment
         )  # fmt: skip
-        validator = _validator(job, dataset, world, normalize)
-        if meeting is not None:
-            stack.enter_context(meeting.process_group())
+        validator = _validator(job, data, world, normalize)
         writer = _checkpoint_writer(job, run, world, meeting, events)
-        describe = partial(_description, payload, dataset, model)
+        describe = partial(_description, payload, data.manifest, model)
         progress, log = Progress(), EventLog(events, world.torch_device, job.log_every)
         others: dict[str, Stateful] = {"progress": progress, "log": log, "update": update}
         parts = Parts(model, update.optimizer, sync, others, world.rank, world.torch_device)
@@ -108,7 +109,7 @@ def train_worker(payload: TrainPayload, world: World, meeting: Meeting | None) -
         with _first_step_explained(job, log):
             train(
                 model, update, loader, sync, world,
-                epochs=job.epochs, loss_function=partial(_loss, job, _class_weights(job, dataset, world)), callbacks=[*callbacks, control], begin=begin,
+                epochs=job.epochs, loss_function=partial(_loss, job, _class_weights(job, data, world)), callbacks=[*callbacks, control], begin=begin,
             )  # fmt: skip
         if progress.stop == STOP_REQUESTED and writer is not None and writer.failure:
             raise CheckpointError(f"stopped at step {progress.step}, and {writer.failure}")
@@ -180,18 +181,15 @@ def _seed(seed: int, rank: int, step: int) -> None:
     np.random.seed(number % 2**32)
 
 
-def _normalizer(job: TrainJob, dataset: Dataset, world: World) -> Normalizer:
-    scaling = normalization_for(job.normalize, dataset.manifest.statistics)
+def _normalizer(job: TrainJob, manifest: Manifest, world: World) -> Normalizer:
+    scaling = normalization_for(job.normalize, manifest.statistics)
     return Normalizer.of(scaling.mean, scaling.std, scaling.scale, len(job.input_shape), world.torch_device)
 
 
-def _validator(job: TrainJob, dataset: Dataset, world: World, normalize: Normalizer) -> Validator | None:
-    if job.validation_split is None or job.evaluate_every.is_never:
+def _validator(job: TrainJob, data: WorkerData, world: World, normalize: Normalizer) -> Validator | None:
+    if data.validation is None:
         return None
-    return Validator(
-        dataset, job.validation_split, world, normalize, batch_size=max(256, job.batch_size),
-        budget_bytes=_budget(job, world), scratch=job.scratch,
-    )  # fmt: skip
+    return Validator(data.validation, data.manifest.labels, world, normalize, batch_size=max(256, job.batch_size))
 
 
 def _best_of(stopping: Stopping) -> dict[str, Any] | None:
@@ -203,8 +201,8 @@ def _best_of(stopping: Stopping) -> dict[str, Any] | None:
     }  # fmt: skip
 
 
-def _class_weights(job: TrainJob, dataset: Dataset, world: World) -> torch.Tensor | None:
-    weights = class_weights(job.class_weights, dataset.split(job.split).rows_per_class)
+def _class_weights(job: TrainJob, data: WorkerData, world: World) -> torch.Tensor | None:
+    weights = class_weights(job.class_weights, data.manifest.splits[job.split].rows_per_class)
     return None if weights is None else torch.tensor(weights, device=world.torch_device)
 
 
@@ -241,35 +239,6 @@ def _first_step_explained(job: TrainJob, log: EventLog) -> Iterator[None]:
         ) from error
 
 
-def _open_dataset(job: TrainJob, world: World) -> Dataset:
-    try:
-        dataset = Dataset.open(job.dataset)
-    except (DatasetError, StorageError) as error:  # the driver has just opened it
-        raise DatasetError(
-            f"worker {world.rank} on {world.host} does not see the dataset that the driver sees: {error}\n"
-            "Driver and workers must see the same storage; firesteel doctor --place FOLDER checks it."
-        ) from error
-    if dataset.manifest.fingerprint != job.fingerprint:
-        raise DatasetError(
-            f"{job.dataset} is another dataset on this worker than on the driver (fingerprints"
-            f" {dataset.manifest.fingerprint[:12]} and {job.fingerprint[:12]}). All must see the same storage."
-        )
-    return dataset
-
-
-def _load(job: TrainJob, dataset: Dataset, order: Order, world: World) -> Rows:
-    slices = [part for lane in order.lanes_of(world.rank, world.world_size) for part in order.slices[lane]]
-    return load_rows(
-        dataset, job.split, slices, budget_bytes=_budget(job, world), threads=torch.get_num_threads(),
-        scratch=job.scratch,
-    )  # fmt: skip
-
-
-def _budget(job: TrainJob, world: World) -> int:
-    """Bytes of memory for rows."""
-    return available_memory_bytes() // 4 // world.local_world_size if job.memory_bytes is None else job.memory_bytes
-
-
 def _prefetch(job: TrainJob, rows: Rows, world: World) -> int:
     if job.prefetch is not None:
         return job.prefetch
@@ -277,15 +246,15 @@ def _prefetch(job: TrainJob, rows: Rows, world: World) -> int:
 
 
 def _description(
-    payload: TrainPayload, dataset: Dataset, model: nn.Module, epochs: int, steps: int
+    payload: TrainPayload, manifest: Manifest, model: nn.Module, epochs: int, steps: int
 ) -> ModelDescription:
     job = payload.job
     return ModelDescription(
         model=payload.model.spec,
         importable=payload.model.has_name,
-        feature=dataset.feature,
-        normalization=normalization_for(job.normalize, dataset.manifest.statistics),
-        labels=dataset.manifest.labels,
+        feature=manifest.feature,
+        normalization=normalization_for(job.normalize, manifest.statistics),
+        labels=manifest.labels,
         parameters=count_parameters(model),
         trained_on={
             "dataset": job.dataset,

@@ -306,14 +306,14 @@ def test_damage_of_one_kind_is_counted_together(tmp_path):
 
 def test_a_file_that_goes_away_meanwhile_is_set_aside(image_folder, tmp_path, monkeypatch):
     """A picture deleted between the listing and the reading costs itself alone, and the reason has no path in it."""
-    make_plan = commit.make_plan
+    planned = commit.planned
 
-    def plan_and_delete(*arguments):
+    def plan_and_delete(*arguments, **options):
         (image_folder / "dark" / "003.png").unlink()
         (image_folder / "white" / "004.png").unlink()
-        return make_plan(*arguments)
+        return planned(*arguments, **options)
 
-    monkeypatch.setattr(commit, "make_plan", plan_and_delete)
+    monkeypatch.setattr(commit, "planned", plan_and_delete)
 
     dataset = prepare(image_folder, tmp_path / "ds").dataset
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from firesteel.data.preparation import class_index
+from firesteel.data.index import class_index
 from firesteel.data.split import (
     SplitRule,
     boundaries_of,

@@ -66,7 +66,7 @@ def test_a_split_column_is_balanced(spark: Any, tmp_path: Path) -> None:
 def test_quotas_by_sql_equal_quotas_in_memory(spark: Any) -> None:
     import pyarrow as pa
 
-    from firesteel.data.preparation import class_index
+    from firesteel.data.index import class_index
     from firesteel.spark.prepare import index_by_sql
 
     generator = np.random.default_rng(0)
