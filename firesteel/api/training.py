@@ -2,24 +2,46 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
+from firesteel.api.direct import opened_directly
 from firesteel.api.paths import Path
 from firesteel.data.manifest import Dataset
 from firesteel.errors import ConfigError
 from firesteel.runtime import Runtime, Watch
 from firesteel.storage import Place
+from firesteel.training.continuing import initial_weights, resume_training
+from firesteel.training.driver import (
+    Training,
+    as_many_as_there_are,
+    check_options_early,
+    evaluated_at_the_end,
+    resolve_training,
+    run_training,
+    workers_of,
+)
+from firesteel.training.run import RunDirectory
 
 if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
+    from pyspark.sql import DataFrame, SparkSession
 
     from firesteel.training.driver import TrainResult
 
 
 def train(
-    dataset: Path | Dataset,
+    dataset: Path | Dataset | DataFrame,
     run: Path,
     *,
+    direct: bool = False,
+    prepare: Mapping[str, Any] | None = None,
+    features: str | Sequence[str] | None = None,
+    label: str | None = None,
+    id: str | None = None,
+    group: str | None = None,
+    split_column: str | None = None,
     model: Any = None,
     workers: int | str | None = None,
     sync: str | None = None,
@@ -33,11 +55,15 @@ def train(
     debug: bool = False,
     **options: Any,
 ) -> TrainResult:
-    """Train a network on a prepared dataset.
+    """Train a network on a prepared dataset, or directly on a source or a DataFrame.
 
     Args:
-        dataset: prepared.
+        dataset: prepared; with ``direct`` a source of pictures or arrays; or a DataFrame, which is always read directly.
         run: folder for the run.
+        direct: let each worker read its part of the source itself, into its own memory or scratch folder: no dataset is
+            written. Every run reads and decodes the source again; what is evaluated is the split ``test``, at the end.
+        prepare: with ``direct``: options of :func:`firesteel.prepare`: size, split, min_per_class, ...
+        features, label, id, group, split_column: of a DataFrame: its columns, see :func:`firesteel.prepare`.
         model: name in the zoo (cnn, mlp, lstm), ``MODULE:FACTORY``, either with options behind
             (``mlp:hidden=[64,32]``), or a callable that returns a module. None is cnn, or what the resumed run has.
         workers: how many, or ``2..8`` for as many as there are, within these bounds; None is the slots of a local Spark
@@ -65,34 +91,83 @@ def train(
         ModelError: if the model cannot be built.
         WorkerFailed: naming the worker that failed first.
     """
-    from firesteel.training.continuing import initial_weights, resume_training
-    from firesteel.training.driver import as_many_as_there_are, resolve_training, run_training
-    from firesteel.training.run import RunDirectory
-
-    opened = dataset if isinstance(dataset, Dataset) else Dataset.open(Place.of(dataset))
-    if resume:
-        if overwrite or init_from is not None:
-            raise ConfigError("resume goes on with a run; overwrite and init_from begin a new one. Use one of them.")
-        directory = RunDirectory.open(Place.of(run))
-        if engine is None and master is None and spark is None:
-            engine, master = directory.last_engine()
-        training = resume_training(directory, opened, model, workers, sync, options)
-        runtime = Runtime(engine, master, spark, debug=debug)
-        training = as_many_as_there_are(training, runtime.slots())
-        runtime.check(training.workers)
-        directory.change_job(training.job)
-        return run_training(training, directory, runtime, watch)
+    roles = {"features": features, "label": label, "id": id, "group": group, "split_column": split_column}
+    given = {**(prepare or {}), **{name: value for name, value in roles.items() if value is not None}}
     runtime = Runtime(engine, master, spark, debug=debug)
-    if init_from is not None:
-        options["init_from"] = initial_weights(str(init_from)).uri
-    training = resolve_training(
-        opened,
-        "cnn" if model is None else model,
-        runtime.default_workers() if workers is None else workers,
-        sync,
-        options,
-    )
-    training = as_many_as_there_are(training, runtime.slots())
+    with contextlib.ExitStack() as stack:
+        if resume:
+            if overwrite or init_from is not None:
+                raise ConfigError(
+                    "resume goes on with a run; overwrite and init_from begin a new one. Use one of them."
+                )
+            going_on = _resumed(dataset, run, runtime, stack, given, direct, model, workers, sync, options)
+            return run_training(*going_on, watch)
+        if init_from is not None:
+            options["init_from"] = initial_weights(str(init_from)).uri
+        workers = runtime.default_workers() if workers is None else workers
+        model = "cnn" if model is None else model
+        if direct or _is_frame(dataset):
+            check_options_early(model, options)
+            lanes = options.get("lanes") or workers_of(workers)[1]
+            rows = stack.enter_context(opened_directly(dataset, Place.of(run), runtime, given, lanes))
+            opened, data, runtime = rows.dataset, rows.data, rows.runtime
+            options = {**evaluated_at_the_end(opened, options), "prepare": given}
+        else:
+            _refuse_preparation(given)
+            opened, data = _opened(dataset), None  # type: ignore[arg-type]
+        training = resolve_training(opened, model, workers, sync, options)
+        training = replace(as_many_as_there_are(training, runtime.slots()), direct=data)
+        runtime.check(training.workers)
+        directory = RunDirectory.create(run, training.job, overwrite=overwrite)
+        return run_training(training, directory, runtime, watch)
+
+
+def _resumed(
+    dataset: Any,
+    run: Path,
+    runtime: Runtime,
+    stack: contextlib.ExitStack,
+    given: dict[str, Any],
+    direct: bool,
+    model: Any,
+    workers: int | str | None,
+    sync: str | None,
+    options: dict[str, Any],
+) -> tuple[Training, RunDirectory, Runtime]:
+    directory = RunDirectory.open(Place.of(run))
+    if runtime.engine is None and runtime.master is None and runtime.spark is None:
+        engine, master = directory.last_engine()
+        runtime = replace(runtime, engine=engine, master=master)
+    before, data = directory.job(), None
+    if before.prepare is not None:
+        if given and given != before.prepare:
+            raise ConfigError("a run that goes on prepares its source as before. Leave the options of prepare out.")
+        lanes = before.lanes or before.workers
+        rows = stack.enter_context(opened_directly(dataset, Place.of(run), runtime, before.prepare, lanes))
+        opened, data, runtime = rows.dataset, rows.data, rows.runtime
+    elif direct or _is_frame(dataset):
+        raise ConfigError(f"{run} was trained on the prepared dataset {before.dataset}. Give that one, without direct.")
+    else:
+        _refuse_preparation(given)
+        opened = _opened(dataset)
+    training = resume_training(directory, opened, model, workers, sync, options)
+    training = replace(as_many_as_there_are(training, runtime.slots()), direct=data)
     runtime.check(training.workers)
-    directory = RunDirectory.create(run, training.job, overwrite=overwrite)
-    return run_training(training, directory, runtime, watch)
+    directory.change_job(training.job)
+    return training, directory, runtime
+
+
+def _opened(dataset: Path | Dataset) -> Dataset:
+    return dataset if isinstance(dataset, Dataset) else Dataset.open(Place.of(dataset))
+
+
+def _is_frame(dataset: Any) -> bool:
+    return hasattr(dataset, "mapInArrow")
+
+
+def _refuse_preparation(given: dict[str, Any]) -> None:
+    if given:
+        raise ConfigError(
+            f"{next(iter(given))} is for a source that the workers read themselves: add direct (--direct).\n"
+            "A prepared dataset has been prepared already."
+        )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+
+from firesteel.errors import ConfigError
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output and nothing else there.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and Spark's own log.")]
@@ -47,3 +49,22 @@ FORMAT_OPTIONS = (
 def format_options(ctx: typer.Context) -> dict[str, str]:
     """Options of the source's format that the user gave."""
     return {name: ctx.params[name] for name in FORMAT_OPTIONS if ctx.params[name] is not None}
+
+
+def preparation_options(pairs: list[str]) -> dict[str, Any]:
+    """``OPTION=VALUE`` of ``--prepare``, by their names in Python.
+
+    Raises:
+        ConfigError: if one is something else.
+    """
+    options: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        name = name.strip().lstrip("-").replace("-", "_")
+        if not equals or not name:
+            raise ConfigError(f"expected --prepare OPTION=VALUE, as in --prepare size=32x32, got {pair!r}.")
+        if name in FORMAT_OPTIONS:
+            options.setdefault("format_options", {})[name] = value.strip()
+        else:
+            options[name] = value.strip()
+    return options

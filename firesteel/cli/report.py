@@ -18,6 +18,7 @@ from firesteel.storage import Place
 
 if TYPE_CHECKING:
     from firesteel.data.commit import Prepared
+    from firesteel.data.manifest import Counts
     from firesteel.evaluation.counts import Evaluation
     from firesteel.export.driver import ExportResult
     from firesteel.inference.predictor import Prediction, Predictor
@@ -49,6 +50,14 @@ def prepared_as_json(result: Prepared) -> dict[str, Any]:
     }
 
 
+def _accounting(counts: Counts) -> str:
+    return (
+        f"{counts.read:,} read"
+        + (f" + {counts.generated:,} generated" if counts.generated else "")
+        + f" = {counts.written:,} written + {counts.dropped:,} dropped + {counts.quarantined:,} quarantined"
+    )
+
+
 def show_prepared(result: Prepared) -> None:
     """The dataset in a few lines."""
     manifest, place = result.dataset.manifest, result.dataset.place
@@ -68,12 +77,7 @@ def show_prepared(result: Prepared) -> None:
     say(
         f"  features  {shape} {manifest.feature.dtype}, {manifest.feature.encoding}; {shards} shards, {size / 1e6:.1f} MB"
     )
-    say(
-        f"  records   {counts.read:,} read"
-        + (f" + {counts.generated:,} generated" if counts.generated else "")
-        + f" = {counts.written:,} written + {counts.dropped:,} dropped"
-        f" + {counts.quarantined:,} quarantined"
-    )
+    say(f"  records   {_accounting(counts)}")
     for reason, count in manifest.quarantine.reasons.items():
         say(f"            {count:,} x {reason}")
     for warning in manifest.warnings:
@@ -128,18 +132,16 @@ def announcing_training(watching: Watch) -> Watch:
     """Say what is about to happen, with the quantities that follow from the options, once they have been checked."""
 
     def watch(run: Place) -> contextlib.AbstractContextManager[Any]:
-        from firesteel.data.manifest import Dataset
         from firesteel.training.run import RunDirectory
         from firesteel.training.settings import learning_rate_line
 
         job = RunDirectory(run).job()
-        order = job.order(Dataset.open(Place.of(job.dataset)))
         events = read_events(run)
         launch = [event for event in events if event["event"] == "launch"][-1]
         where = f"Spark ({launch['master'] or 'as configured'})" if launch["engine"] == "spark" else "this machine"
         note(
-            f"Training {job.model} on {order.rows:,} rows: {launch['workers']} worker{'s' * (launch['workers'] > 1)} on {where},"
-            f" global batch {job.global_batch_size}, {order.steps_per_epoch:,} steps an epoch,"
+            f"Training {job.model} on {'about ' * launch['direct']}{launch['rows']:,} rows: {launch['workers']} worker{'s' * (launch['workers'] > 1)} on {where},"
+            f" global batch {job.global_batch_size}, {launch['steps_per_epoch']:,} steps an epoch,"
             f" {job.epochs} epoch{'s' * (job.epochs > 1)}."
         )
         note(f"  {learning_rate_line(job)}")
@@ -191,13 +193,22 @@ def show_trained(result: TrainResult, dataset: str) -> None:
         say(
             f"  training loss {_loss(result.score)} in the last epoch; lowest {_loss(best['score'])} in epoch {best['epoch']}"
         )
+    directory = RunDirectory(Place.of(result.run))
+    manifest = directory.manifest()
+    if manifest is not None:
+        say(f"  records       {_accounting(manifest.counts)}")
+        for text in manifest.warnings:
+            note(f"  note: {text}")
     say(f"  run           {result.run}")
     if not math.isfinite(result.score):
         note("The training has diverged: the loss is no number, and neither are the weights. Lower --learning-rate.")
         return
-    name = RunDirectory(Place.of(result.run)).job().model.name
+    name = directory.job().model.name
     confirmed = "" if is_trusted_factory(name) else f" --model {name}"
-    note(f"Next: firesteel evaluate {result.run} {dataset}{confirmed}")
+    if manifest is None:
+        note(f"Next: firesteel evaluate {result.run} {dataset}{confirmed}")
+    else:
+        note(f"Next: firesteel predict {result.run} FILE...{confirmed}")
     if confirmed:
         note(f"      (--model, because {name} does not declare to return a torch.nn.Module)")
 

@@ -24,9 +24,9 @@ from firesteel.data.order import LaneOrder, Slice
 from firesteel.data.outcome import manifest_of
 from firesteel.data.partition import write_partition
 from firesteel.data.planning import Preparation
-from firesteel.data.preparation import DEFAULT_SPLIT, PrepareOptions, Report
+from firesteel.data.preparation import Report
 from firesteel.data.sources import Row, Source
-from firesteel.data.split import SplitRule, split_counts, split_key
+from firesteel.data.split import split_key
 from firesteel.errors import DataError
 from firesteel.storage import Place
 
@@ -34,8 +34,8 @@ _PARTS_PER_LANE = 512
 _LEAST_PARTS_PER_LANE = 16
 """With fewer, lanes would differ in size and in their classes."""
 
-LANE = "lane"
-"""Column of the rows that Spark brings: to which lane each belongs."""
+LANE, ORDER = "__lane", "__order"
+"""Columns of the rows that Spark brings: to which lane each belongs, and by what the rows of a lane are sorted."""
 
 RowsOf = Callable[[Iterable[pa.RecordBatch]], Iterator[Row]]
 """Makes rows of the Arrow batches that Spark brings."""
@@ -122,8 +122,10 @@ def read_lanes(
     lanes: Iterable[int],
     brought: str | None,
     splits: Iterable[str],
-    scratch: str | None,
-    **cache: Any,
+    *,
+    budget_bytes: int | None = None,
+    threads: int = 1,
+    scratch: str | None = None,
 ) -> OwnRows:
     """Decode some lanes.
 
@@ -132,8 +134,8 @@ def read_lanes(
         lanes: of this worker.
         brought: see :meth:`DirectData.rows`.
         splits: that will be used.
-        scratch: folder for a while; None is the system's.
-        cache: budget_bytes and threads of :func:`firesteel.data.cache.load_rows`.
+        budget_bytes, threads: see :func:`firesteel.data.cache.load_rows`.
+        scratch: folder for the decoded rows, for a while; None is the system's.
 
     Raises:
         DataError: if a lane has no training row.
@@ -151,7 +153,14 @@ def read_lanes(
                 )
         own = Dataset(folder, manifest_of(direct.preparation, sum(reports.values(), Report())))
         loaded = {
-            split: load_rows(own, split, _whole(own.manifest.splits[split]), scratch=scratch, **cache)
+            split: load_rows(
+                own,
+                split,
+                _whole(own.manifest.splits[split]),
+                budget_bytes=budget_bytes,
+                threads=threads,
+                scratch=scratch,
+            )
             for split in splits
             if own.manifest.splits[split].rows
         }
@@ -189,7 +198,8 @@ def _batches_of(path: str, lane: int) -> Iterator[pa.RecordBatch]:
     with pa.memory_map(path) as file:
         table = pa.ipc.open_file(file).read_all()
         table = table.filter(pc.equal(table.column(LANE), lane))
-        order = pc.sort_indices(table, sort_keys=[("id", "ascending"), ("label", "ascending")])
+        order = pc.sort_indices(table, sort_keys=[(ORDER, "ascending")])
+        table = table.drop_columns([LANE, ORDER])
         for start in range(0, len(order), 256):
             yield from table.take(order.slice(start, 256)).to_batches()
 
@@ -206,12 +216,12 @@ def expected_dataset(preparation: Preparation, place: Place, lanes: int) -> Data
         lanes: that it is dealt to.
     """
     plan, index = preparation.plan, preparation.index
+    others = max(1, len(plan.splits) - 1)
     splits = {}
-    for number, name in enumerate(plan.splits):
-        rows = [
-            _expected_rows(index.counts.get(label, 0), plan.rule, preparation.options, number) for label in plan.labels
-        ]
-        splits[name] = _expected_split(name, rows, lanes)
+    for name in plan.splits:
+        training = [index.training.get(label, 0) for label in plan.labels]
+        rest = [index.counts.get(label, 0) - rows for label, rows in zip(plan.labels, training)]
+        splits[name] = _expected_split(name, training if name == "train" else [rows // others for rows in rest], lanes)
     channels = plan.feature.shape[0]
     manifest = Manifest(
         fingerprint=preparation.fingerprint,
@@ -225,13 +235,6 @@ def expected_dataset(preparation: Preparation, place: Place, lanes: int) -> Data
         quarantine=Quarantine(reasons={}, shards=[]),
     )
     return Dataset(place, manifest)
-
-
-def _expected_rows(rows: int, rule: SplitRule | None, options: PrepareOptions, split: int) -> int:
-    """Rows of one class in one split. Where the source splits, the index does not say how: the first gets most."""
-    if rule is None:
-        return rows if split == 0 else max(1, rows // 10)
-    return split_counts(rows, list((options.split or DEFAULT_SPLIT).values()))[split]
 
 
 def _expected_split(name: str, rows_per_class: list[int], lanes: int) -> Split:

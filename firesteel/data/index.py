@@ -22,11 +22,13 @@ class ClassIndex:
         counts: rows by class name.
         boundaries: see :class:`SplitRule`; empty if the source's own split is kept.
         quotas: see :class:`firesteel.data.balance.BalanceRule`; empty if nothing is wanted of the classes.
+        training: of the counts, rows of the training split, before quotas.
     """
 
     counts: Mapping[str, int]
     boundaries: Mapping[str, tuple[int, ...]]
     quotas: Mapping[str, Quota] = field(default_factory=dict)
+    training: Mapping[str, int] = field(default_factory=dict)
 
 
 def index_partition(source: Source, partition: Any, seed: int) -> pa.RecordBatch:
@@ -64,7 +66,7 @@ def class_index(
     """The index of rows whose keys fit into memory: 33 bytes a row and one string a class.
 
     Args:
-        batches: see :func:`index_partition`; row_key and training are needed for targets only.
+        batches: see :func:`index_partition`; row_key is needed for targets only.
         fractions: of the splits; None keeps the source's own.
         targets: of the classes in the training split.
         grouped: whether rows of several classes may share a key. One boundary for all classes keeps them together.
@@ -77,9 +79,9 @@ def class_index(
         code_of = np.array([codes.setdefault(name, len(codes)) for name in encoded.dictionary.to_pylist()], np.int64)
         label_parts.append(code_of[encoded.indices.to_numpy()] if len(batch) else label_parts[0])
         key_parts.append(batch.column("key").to_numpy())
+        training_parts.append(batch.column("training").to_numpy(zero_copy_only=False))
         if targets:
             row_key_parts.append(batch.column("row_key").to_numpy())
-            training_parts.append(batch.column("training").to_numpy(zero_copy_only=False))
     labels, keys = np.concatenate(label_parts), np.concatenate(key_parts)
     order = np.argsort(labels, kind="stable")
     edges = np.searchsorted(labels[order], np.arange(len(codes) + 1))
@@ -89,10 +91,10 @@ def class_index(
         common = boundaries_of(keys, fractions) if grouped else None
         boundaries = {name: common or boundaries_of(keys[rows], fractions) for name, rows in rows_of.items()}
     counts = {name: len(rows) for name, rows in rows_of.items()}
-    if not targets:
-        return ClassIndex(counts, boundaries)
-    row_keys, training = np.concatenate(row_key_parts), np.concatenate(training_parts)
+    training = np.concatenate(training_parts)
     for name, of in boundaries.items():
         training[rows_of[name]] = keys[rows_of[name]] <= of[0] if of else True
-    trained = {name: row_keys[rows[training[rows]]] for name, rows in rows_of.items()}
-    return ClassIndex(counts, boundaries, quotas_of(trained, targets))
+    trained = {name: rows[training[rows]] for name, rows in rows_of.items()}
+    row_keys = np.concatenate(row_key_parts)
+    quotas = quotas_of({name: row_keys[rows] for name, rows in trained.items()}, targets) if targets else {}
+    return ClassIndex(counts, boundaries, quotas, {name: len(rows) for name, rows in trained.items()})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -12,12 +12,14 @@ import numpy as np
 import pyarrow as pa
 
 from firesteel.data.balance import Quota, Targets, quota_of, wanted_ranks
+from firesteel.data.direct import LANE, ORDER
 from firesteel.data.engines import Cut, index_on_driver, write_source_partition
 from firesteel.data.index import ClassIndex, class_index, index_partition
+from firesteel.data.order import lanes_of_worker
 from firesteel.data.partition import write_partition
 from firesteel.data.preparation import Engine, PreparePlan, Report
 from firesteel.data.sources import ArraySpec, BsonSource, Row, Source
-from firesteel.data.split import boundary_positions
+from firesteel.data.split import boundary_positions, split_counts
 from firesteel.errors import ConfigError, DataError
 from firesteel.spark.actions import collected
 from firesteel.spark.barrier import map_partitions, map_tasks
@@ -76,7 +78,7 @@ def index_by_sql(
     """The index of rows of any number: Spark sorts, only a few keys a class come here.
 
     Args:
-        frame: of :data:`INDEX_SCHEMA`; row_key and training are needed for targets only.
+        frame: of :data:`INDEX_SCHEMA`; row_key is needed for targets only.
         fractions: of the splits; None keeps the source's own.
         targets: of the classes in the training split.
         grouped: whether rows of several classes may share a key. One boundary for all classes keeps them together.
@@ -88,7 +90,7 @@ def index_by_sql(
     common = _index_by_sql(frame.withColumn("label", F.lit("")), fractions, None).boundaries.get("", ())
     in_training = F.col("key") <= common[0] if common else F.lit(True)
     index = _index_by_sql(frame.withColumn("training", in_training), None, targets)
-    return ClassIndex(index.counts, dict.fromkeys(index.counts, common), index.quotas)
+    return ClassIndex(index.counts, dict.fromkeys(index.counts, common), index.quotas, index.training)
 
 
 def _index_by_sql(frame: DataFrame, fractions: Sequence[float] | None, targets: Targets | None) -> ClassIndex:
@@ -101,10 +103,16 @@ def _index_by_sql(frame: DataFrame, fractions: Sequence[float] | None, targets: 
             label: tuple(found[label, place] if place >= 0 else -1 for place in places)
             for label, places in positions.items()
         }
-        quotas = _quotas_by_sql(_training_rows(frame, boundaries), targets) if targets else {}
+        training = _training_rows(frame, boundaries)
+        trained = _count_by_label(training) if targets or not fractions else _shares(counts, fractions)
+        quotas = _quotas_by_sql(training, trained, targets) if targets else {}
     finally:
         frame.unpersist()
-    return ClassIndex(counts, boundaries, quotas)
+    return ClassIndex(counts, boundaries, quotas, trained)
+
+
+def _shares(counts: Mapping[str, int], fractions: Sequence[float]) -> dict[str, int]:
+    return {label: split_counts(rows, fractions)[0] for label, rows in counts.items()}
 
 
 def _count_by_label(frame: DataFrame) -> dict[str, int]:
@@ -139,8 +147,7 @@ def _training_rows(frame: DataFrame, boundaries: Mapping[str, tuple[int, ...]]) 
     return frame.join(F.broadcast(edges), "label").where("key <= last")
 
 
-def _quotas_by_sql(training: DataFrame, targets: Targets) -> dict[str, Quota]:
-    rows = _count_by_label(training)
+def _quotas_by_sql(training: DataFrame, rows: Mapping[str, int], targets: Targets) -> dict[str, Quota]:
     shares = {label: targets.shares(count) for label, count in rows.items()}
     found = _keys_at(training, "row_key", {label: set(wanted_ranks(shares[label], rows[label])) for label in rows})
     key_at: dict[str, dict[int, int]] = {label: {} for label in rows}
@@ -207,12 +214,56 @@ class DataFrameEngine(Engine):
     def write(self, plan: PreparePlan) -> list[Report]:
         return map_partitions(self._frame, _write_frame_partition, (plan, self.array))
 
+    def bring(self, seed: int, lanes: int) -> Callable[[int], DataFrame]:
+        """What brings each worker the rows of its lanes, see :func:`dealt`."""
+        from pyspark.sql import functions as F
 
-def _key(seed: int, column: str) -> Column:
+        lane = _key(seed, F.concat(F.lit("lane:"), F.col("group"))) % lanes
+        return partial(dealt, self._frame, lane, F.col("id"), lanes)
+
+    @property
+    def rows_of(self) -> Callable[[Iterable[pa.RecordBatch]], Iterator[Row]]:
+        """Makes rows of what was brought."""
+        return partial(_rows_of_batches, self.array)
+
+
+def dealt(frame: DataFrame, lane: Column, order: Column, lanes: int, workers: int) -> DataFrame:
+    """A DataFrame of as many partitions as workers: partition ``i`` has the lanes of worker ``i``.
+
+    Args:
+        frame: rows.
+        lane: of each row.
+        order: text by which the rows of a lane will be sorted: Spark brings them in any order.
+        lanes: number of them.
+        workers: of this attempt.
+    """
+    from pyspark.sql import functions as F
+
+    worker_of = [next(w for w in range(workers) if each in lanes_of_worker(lanes, w, workers)) for each in range(lanes)]
+    key_of = _partition_keys(frame.sparkSession, workers)
+    keys = F.array(*[F.lit(key_of[worker]) for worker in worker_of])
+    placed = frame.withColumns({LANE: lane.cast("int"), ORDER: order})
+    return placed.repartition(workers, F.element_at(keys, F.col(LANE) + 1))
+
+
+def _partition_keys(spark: SparkSession, partitions: int) -> list[int]:
+    """For each of some partitions a number that Spark's partitioning by hash puts there."""
+    from pyspark.sql import functions as F
+
+    numbers = spark.range(64 * partitions).select(F.col("id").cast("int").alias("number"))
+    places = numbers.groupBy(F.pmod(F.hash("number"), F.lit(partitions)).alias("place")).agg(
+        F.min("number").alias("number")
+    )
+    found = {row["place"]: row["number"] for row in collected(places)}
+    return [found[place] for place in range(partitions)]
+
+
+def _key(seed: int, column: str | Column) -> Column:
     """The same number as split_key gives: the tasks compute it in Python."""
     from pyspark.sql import functions as F
 
-    named = F.concat(F.lit(f"{seed}:"), F.coalesce(F.col(column), F.lit(""))).cast("binary")
+    column = F.col(column) if isinstance(column, str) else column
+    named = F.concat(F.lit(f"{seed}:"), F.coalesce(column, F.lit(""))).cast("binary")
     return F.conv(F.substring(F.md5(named), 1, 15), 16, 10).cast("bigint")
 
 
@@ -288,7 +339,12 @@ def _array_spec(frame: DataFrame, columns: Columns) -> ArraySpec | None:
 def _write_frame_partition(
     plan: PreparePlan, array: ArraySpec | None, number: int, batches: Iterable[pa.RecordBatch]
 ) -> Report:
-    return write_partition(plan, number, (row for batch in batches for row in _rows(batch.to_pylist(), array)))
+    return write_partition(plan, number, _rows_of_batches(array, batches))
+
+
+def _rows_of_batches(array: ArraySpec | None, batches: Iterable[pa.RecordBatch]) -> Iterator[Row]:
+    for batch in batches:
+        yield from _rows(batch.to_pylist(), array)
 
 
 def _rows(rows: Iterable[Any], array: ArraySpec | None = None) -> Iterator[Row]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -21,7 +22,7 @@ from firesteel.data.table_rows import TableRows
 from firesteel.errors import ConfigError, DataError
 from firesteel.spark.actions import collected
 from firesteel.spark.barrier import map_partitions
-from firesteel.spark.prepare import INDEX_SCHEMA, index_by_sql
+from firesteel.spark.prepare import INDEX_SCHEMA, dealt, index_by_sql
 from firesteel.spark.tables import TableFrame, only
 from firesteel.tables.dialect import Dialect
 from firesteel.tables.encoding import TableEncoding
@@ -29,7 +30,7 @@ from firesteel.tables.fitting import learnt_encoding, total_sums
 from firesteel.tables.options import TableOptions
 
 if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
+    from pyspark.sql import DataFrame, SparkSession
 
 _PARTITION_BYTES = 64 << 20
 _MIN_PARTITIONS = 8
@@ -136,6 +137,19 @@ class TableEngine(Engine):
         before = sum(row["count"] for row in collected(self._table.source.frame.groupBy().count()))
         left_out = max(0, before - sum(report.read for report in reports))
         return [*reports, Report(read=left_out, dropped=left_out)]
+
+    def bring(self, seed: int, lanes: int) -> Callable[[int], DataFrame]:
+        """What brings each worker the records of its lanes, see :func:`firesteel.spark.prepare.dealt`."""
+        from pyspark.sql import functions as F
+
+        raw = self._table.raw
+        content = F.to_json(F.struct(*[F.col(f"`{name}`") for name in raw.columns]))
+        return partial(dealt, raw, F.pmod(F.hash(F.lit(seed), content), F.lit(lanes)), F.md5(content), lanes)
+
+    @property
+    def rows_of(self) -> Callable[[Iterable[pa.RecordBatch]], Iterator[Row]]:
+        """Makes rows of what was brought."""
+        return self._rows.rows
 
     def _map(self, function: Any, *arguments: Any) -> list[Any]:
         with _cut_by_size(self._table.raw.sparkSession, self._size_bytes):

@@ -74,7 +74,11 @@ def resume_training(
         lines.append(f"workers {before.workers} -> {most}, with the same {job.global_batch_size} rows a step")
     where = "the beginning: it has no checkpoint" if checkpoint is None else f"step {checkpoint.info.step:,}"
     notes = [f"going on from {where}", *lines, *check_job(job, dataset, stopping)]
-    return Training(job, before.model if model is None else model, stopping, most, notes=notes, continued=True)
+    order = job.order(dataset)
+    return Training(
+        job, before.model if model is None else model, stopping, most, order.rows, order.steps_per_epoch,
+        notes=notes, continued=True,
+    )  # fmt: skip
 
 
 def _refuse_if_led(directory: RunDirectory) -> None:

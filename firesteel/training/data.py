@@ -95,7 +95,7 @@ def _begin_reading(payload: TrainPayload, direct: DirectData, world: World) -> C
     job = payload.job
     lanes = lanes_of_worker(direct.lanes, world.rank, world.world_size)
     wanted = [job.split, *([split] if (split := _validation_split(job)) is not None else [])]
-    own = read_lanes(direct, lanes, world.brought, wanted, job.scratch, **_cache(job, world))
+    own = read_lanes(direct, lanes, world.brought, wanted, **_cache(job, world))
     _keep_quarantine(Place.of(payload.run), own)
 
     def finish() -> WorkerData:

@@ -88,7 +88,9 @@ class Training:
         model: as :func:`firesteel.train` was given it.
         stopping: conditions and score.
         workers: to start with.
-        direct: what the workers read the source with; None for a prepared dataset.
+        rows: of the training split.
+        steps_per_epoch: of the job.
+        direct: what the workers read the source with; None for a prepared dataset. Rows and steps are expected ones then.
         notes: on the job, for people.
         continued: whether the run was begun before.
     """
@@ -97,6 +99,8 @@ class Training:
     model: Any
     stopping: Stopping
     workers: int
+    rows: int
+    steps_per_epoch: int
     direct: DirectData | None = None
     notes: list[str] = field(default_factory=list)
     continued: bool = False
@@ -150,7 +154,37 @@ def resolve_training(
             "the split test chooses the model here, so that its score flatters; better: --split"
             " train=0.8,validation=0.1,test=0.1"
         )
-    return Training(job, model, stopping, most, notes=notes)
+    order = job.order(dataset)
+    return Training(job, model, stopping, most, order.rows, order.steps_per_epoch, notes=notes)
+
+
+def check_options_early(model: Any, options: Mapping[str, Any]) -> None:
+    """Check options by themselves, before anything is known of the rows.
+
+    Raises:
+        ConfigError: for a wrong option.
+        ModelError: if there is no such model.
+    """
+    spec = resolve_model(model).spec
+    stopping = resolve_stopping(several(options.get("stop", ())), options.get("score", "accuracy"))
+    known = {"dataset": "", "fingerprint": "", "model": spec, "input_shape": (1,), "num_classes": 2, "workers": 1}
+    checked(TrainJob, dict(options) | known | {"stop": stopping.specs, "score": stopping.score.spec})
+
+
+def evaluated_at_the_end(dataset: Dataset, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options with which the split test is evaluated once, at the end, if nothing is said: nobody can do it later.
+
+    Args:
+        dataset: expected.
+        options: of the user.
+    """
+    said = any(options.get(name) is not None for name in ("validation_split", "evaluate_every"))
+    splits = dataset.manifest.splits
+    if said or "validation" in splits or "test" not in splits or not splits["test"].rows or options.get("stop"):
+        return dict(options)
+    epochs = options.get("epochs", TrainJob.model_fields["epochs"].default)
+    once = {"validation_split": "test", "evaluate_every": f"{epochs} epochs", "final_model": "last"}
+    return {**options, **{name: value for name, value in once.items() if options.get(name) is None}}
 
 
 def as_many_as_there_are(training: Training, slots: int | None) -> Training:
@@ -271,6 +305,9 @@ def _announce(training: Training, runtime: Runtime, events: EventWriter) -> None
         host=socket.gethostname(),
         pid=os.getpid(),
         continued=training.continued,
+        rows=training.rows,
+        steps_per_epoch=training.steps_per_epoch,
+        direct=training.direct is not None,
     )
     for note in training.notes:
         events.write("warning", message=note)

@@ -8,6 +8,7 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
+from firesteel.data.manifest import Manifest
 from firesteel.errors import RunError
 from firesteel.monitoring.events import EVENTS_FOLDER, read_events
 from firesteel.storage import Place
@@ -108,6 +109,11 @@ class RunDirectory:
     def has_model(self) -> bool:
         """Whether the run has given its model."""
         return (self.model_folder / "model.json").exists()
+
+    def manifest(self) -> Manifest | None:
+        """Of what the workers have read from a source themselves; None of a run on a prepared dataset."""
+        place = self.place / DATA_NAME
+        return Manifest.model_validate_json(place.read_text()) if place.exists() else None
 
     def forget_replaced(self) -> None:
         """This run has its model: the one that it replaces goes."""

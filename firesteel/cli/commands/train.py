@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from firesteel.cli.options import Debug, Device, Engine, Json, Master
+from firesteel.cli.options import Debug, Device, Engine, Json, Master, preparation_options
 from firesteel.cli.output import answering, console, print_json
 from firesteel.cli.settings import SettingsFile
 
@@ -134,6 +134,17 @@ def train(
     scratch: Annotated[str | None, typer.Option(help="Folder for rows that do not fit into memory.")] = None,
     log_every: Annotated[int, typer.Option(metavar="STEPS", help="Steps between two entries of the event log.")] = 10,
     timeout: Annotated[float, typer.Option(metavar="SECONDS", help="How long workers wait for each other.")] = 300.0,
+    direct: Annotated[
+        bool,
+        typer.Option("--direct", help="DATASET is a source: each worker reads its part itself, no dataset is written."),
+    ] = False,
+    prepare: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="OPTION=VALUE",
+            help="With --direct: an option of firesteel prepare, as size=32x32. May be repeated.",
+        ),
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace another run in that folder.")] = False,
     engine: Engine = None,
     master: Master = None,
@@ -141,7 +152,7 @@ def train(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Train a network on a prepared dataset, in this process, in local processes or on Spark."""
+    """Train a network on a prepared dataset (or a source, --direct), in this process, in local processes or on Spark."""
     with answering(debug, stopped=partial(_stopped_training, run)):
         from firesteel import api
         from firesteel.cli.report import announcing_training, show_trained
@@ -165,6 +176,8 @@ def _given_options(ctx: typer.Context) -> dict[str, Any]:
         source = ctx.get_parameter_source(name)
         if name not in ours and value is not None and source is not None and source.name != "DEFAULT":
             given[renamed.get(name, name)] = value << 20 if name == "memory_mb" else value
+    if "prepare" in given:
+        given["prepare"] = preparation_options(given["prepare"])
     return given
 
 
