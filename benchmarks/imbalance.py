@@ -6,7 +6,8 @@ TRAIN and TEST are folders or zip files of pictures in class folders. Of class n
 n * imbalance ** (-i / 9) pictures in the order of an MD5 sum are kept, n being --rows; all test pictures stay.
 Network cnn, one worker of one thread, batch size 64, Adam at 0.001; each training makes as many steps as --epochs passes
 over the long tail, so that a dataset with more rows gets fewer passes. "Balanced" is the mean recall, "rarest" that of
-the rarest three classes. Prepare is the whole command with one process, training the loop alone.
+the rarest three classes. Seconds are of the processor, user and system, of the whole commands: they say what a way costs
+also on a machine that has other work.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import resource
 import statistics
 import tempfile
 from dataclasses import dataclass
@@ -67,26 +69,34 @@ def long_tail(source: Path, target: Path, rows: int, imbalance: float) -> list[i
     return kept
 
 
+def run_counted(command: list[str], work: Path) -> tuple[str, float]:
+    """Standard output of a command, and its seconds of processor time."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    output = run_command(command, work).output
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return output, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
 def prepare(work: Path, way: Way) -> tuple[str, dict[str, Any], float]:
     """The dataset of a way, made unless another way has it: its folder, its manifest, and the seconds of the command."""
     dataset = "dataset-" + hashlib.md5(way.prepare.encode()).hexdigest()[:8]
     command = [*FIRESTEEL, "prepare", "tail", dataset, "--engine", "local", "--workers", "1", *way.prepare.split()]
     seconds = work / f"{dataset}.seconds"
     if not seconds.exists():
-        seconds.write_text(str(run_command([*command, "--json"], work).seconds))
+        seconds.write_text(str(run_counted([*command, "--json"], work)[1]))
     return dataset, json.loads((work / dataset / "manifest.json").read_text()), float(seconds.read_text())
 
 
-def train(work: Path, dataset: str, way: Way, epochs: int, seed: int) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What ``train --json`` and ``evaluate --json`` print."""
+def train(work: Path, dataset: str, way: Way, epochs: int, seed: int) -> tuple[float, dict[str, Any]]:
+    """Seconds of the training, and what ``evaluate --json`` prints."""
     command = [
         *FIRESTEEL, "train", dataset, "run", "--engine", "local", "--workers", "1", "--threads", "1", "--json",
         "--overwrite", "--device", "cpu", "--model", "cnn", "--batch-size", str(BATCH_SIZE), "--epochs", str(epochs),
         "--evaluate-every", "never", "--checkpoint-every", "never", "--seed", str(seed), *way.train.split(),
     ]  # fmt: skip
-    trained = json.loads(run_command(command, work).output.strip().splitlines()[-1])
+    _, seconds = run_counted(command, work)
     evaluating = [*FIRESTEEL, "evaluate", "run", dataset, "--engine", "local", "--threads", "1", "--json"]
-    return trained, json.loads(run_command(evaluating, work).output)
+    return seconds, json.loads(run_command(evaluating, work).output)
 
 
 def measure(work: Path, way: Way, options: argparse.Namespace, tail_rows: int) -> list[str]:
@@ -97,11 +107,11 @@ def measure(work: Path, way: Way, options: argparse.Namespace, tail_rows: int) -
     epochs = max(1, round(options.epochs * tail_rows / rows))
     accuracy, recall, rarest, seconds = [], [], [], []
     for seed in range(options.seeds):
-        trained, found = train(work, dataset, way, epochs, seed)
+        trained_s, found = train(work, dataset, way, epochs, seed)
         accuracy.append(found["accuracy"])
         recall.append(found["recall"])
         rarest.append(statistics.mean(each["recall"] for each in found["classes"][-3:]))
-        seconds.append(trained["seconds"])
+        seconds.append(trained_s)
     scores = [
         f"{statistics.mean(each):.3f} ({min(each):.3f} to {max(each):.3f})" for each in (accuracy, recall, rarest)
     ]

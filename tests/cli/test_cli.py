@@ -164,7 +164,7 @@ def test_version_and_help() -> None:
     import firesteel as package
 
     assert firesteel("--version").stdout == f"firesteel {package.__version__}\n"
-    for name in ("prepare", "train", "evaluate", "predict", "watch", "doctor"):
+    for name in ("prepare", "augment", "train", "evaluate", "predict", "watch", "doctor"):
         assert f"firesteel {name}" in firesteel(name, "--help").stdout.replace("main.py", "firesteel").replace(
             "python -m firesteel.cli.main", "firesteel"
         )
