@@ -64,6 +64,8 @@ def test_an_earlier_result_is_replaced_only_if_asked_and_only_by_a_whole_one(
         patch.setattr("firesteel.spark.transform_files.interruptible", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             firesteel.transform(source, out, PROCESS, spark=spark, overwrite=True)
+        with pytest.raises(ZeroDivisionError):
+            firesteel.transform(source, tmp_path / "new", PROCESS, spark=spark)
     assert len(written(out)) == 3
     firesteel.transform(source, out, PROCESS.drop("t"), spark=spark, files=1, overwrite=True)
     assert written(out)[0] == ("2", 'a, "b"')
@@ -110,6 +112,7 @@ def test_statistics_of_files_are_kept_with_the_result(source: Path, tmp_path: Pa
     ("name", "text", "message"),
     [
         ("in.csv", "n,tt,s\n1,,\n", "has no column 't'; it has n, tt, s. Did you mean 'tt'.*\n.*--no-header"),
+        ("in.csv", "", "is empty: there is not even a line with the names"),
         ("in.dat", "1", "cannot tell the format from the names of the files"),
         ("none.csv", None, "there is nothing at"),
     ],
