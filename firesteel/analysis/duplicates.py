@@ -78,7 +78,7 @@ def find_duplicates(content: np.ndarray, grids: np.ndarray) -> Found:
 
 def near_groups(grids: np.ndarray) -> list[tuple[list[int], int]]:
     """(members, largest distance in bits) of each group of two or more near duplicates."""
-    hashes = difference_hashes(grids)
+    hashes, correlations = difference_hashes(grids), _Correlations(grids)
     parent = np.arange(len(grids))
     links: list[tuple[int, int]] = []
     for left, right in _candidates(hashes):
@@ -88,7 +88,7 @@ def near_groups(grids: np.ndarray) -> list[tuple[list[int], int]]:
         distances = _distances(hashes[left], hashes[right])
         alike = distances <= NEAR_BITS
         left, right, distances = left[alike], right[alike], distances[alike]
-        alike = _correlations(grids[left], grids[right]) >= NEAR_CORRELATION
+        alike = correlations.of(left, right) >= NEAR_CORRELATION
         for a, b, distance in zip(left[alike].tolist(), right[alike].tolist(), distances[alike].tolist()):
             a_root, b_root = _root(parent, a), _root(parent, b)
             if a_root != b_root:
@@ -132,14 +132,21 @@ def _distances(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     return _ONES[left ^ right].sum(axis=1, dtype=np.int64)
 
 
-def _correlations(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Pearson's, of thumbnails that are not flat: float64 of shape (n,)."""
-    standard = []
-    for grids in (left, right):
-        values = grids.reshape(len(grids), math.prod(grids.shape[1:])).astype(np.float64)
-        values -= values.mean(axis=1, keepdims=True)
-        standard.append(values / np.sqrt((values * values).sum(axis=1, keepdims=True)))
-    return (standard[0] * standard[1]).sum(axis=1)
+class _Correlations:
+    """Pearson's correlations of thumbnails that are not flat; the sums of each are made once."""
+
+    def __init__(self, grids: np.ndarray):
+        self._values = grids.reshape(len(grids), math.prod(grids.shape[1:]))
+        self._sums = self._values.sum(axis=1, dtype=np.int64)
+        squares = np.einsum("ij,ij->i", self._values, self._values, dtype=np.int64)
+        self._spreads = np.sqrt((self._values.shape[1] * squares - self._sums**2).astype(np.float64))
+
+    def of(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+        """Of pairs of numbers: float64 of shape (n,)."""
+        # 81 products of bytes add up to less than 2^24: float32 holds every such sum exactly, and is the fastest.
+        products = np.einsum("ij,ij->i", self._values[left].astype(np.float32), self._values[right].astype(np.float32))
+        shared = self._values.shape[1] * products.astype(np.float64) - self._sums[left] * self._sums[right]
+        return shared / (self._spreads[left] * self._spreads[right])
 
 
 def _root(parent: np.ndarray, number: int) -> int:
