@@ -11,6 +11,7 @@ from firesteel.analysis.report.wording import number, share
 from firesteel.analysis.results import ColumnAnalysis, TableAnalysis
 
 _BARS = 10
+_TO_THE_MINUTE = 16
 
 
 def table_page(analysis: TableAnalysis) -> str:
@@ -48,7 +49,7 @@ def _counts(column: ColumnAnalysis) -> list[str]:
 def _main_figures(column: ColumnAnalysis) -> list[str]:
     of = column.figures
     if column.type == "time":
-        return [number(of["unique"]), *(time_words(of[name]) for name in ("min", "mean", "max"))]
+        return [number(of["unique"]), *(time_words(of[name])[:_TO_THE_MINUTE] for name in ("min", "mean", "max"))]
     values = [number(of.get(name)) for name in ("unique", "min", "mean", "max")]
     return [f"≈ {values[0]}", *values[1:]] if "unique" in of.get("approximate", {}) else values
 
@@ -87,7 +88,7 @@ def _chart(column: ColumnAnalysis) -> list[Child]:
     if of.get("most_frequent") and of["most_frequent"][0]["count"] > 1:
         return [_frequent(of["most_frequent"], column.count)]
     if column.type == "time":
-        ends = time_words(of["min"]), time_words(of["max"])
+        ends = time_words(of["min"])[:_TO_THE_MINUTE], time_words(of["max"])[:_TO_THE_MINUTE]
         return [histogram(of["histogram"]["edges"], of["histogram"]["counts"], ends, time_words)]
     lengths = of.get("length", {})
     shown = of if "histogram" in of else lengths
