@@ -57,6 +57,13 @@ def _driver_options(uri: str) -> dict[str, Any]:
     return {}
 
 
+def advice_for(uri: str, error: Exception) -> str:
+    """What to do about the common errors of drivers; empty if nothing is known."""
+    if uri.startswith(("s3://", "s3a://")) and "credentials" in str(error).lower():
+        return "\nSet AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (and AWS_ENDPOINT_URL, if it is not Amazon's) on every machine."
+    return ""
+
+
 def _hdfs_advice(uri: str, problem: str) -> str:
     """What is missing for ``hdfs://``, which pyarrow reaches through Hadoop's own library and a JVM."""
     if not uri.startswith(("hdfs://", "viewfs://")):

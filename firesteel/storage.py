@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from firesteel.drivers import DRIVER_PACKAGES, filesystem_and_path, first_line, make_dirs, replacing_remote
+from firesteel.drivers import DRIVER_PACKAGES, advice_for, filesystem_and_path, first_line, make_dirs, replacing_remote
 from firesteel.errors import StorageError
 
 
@@ -245,7 +245,9 @@ class Place:
             # Drivers raise errors of their own for missing credentials, wrong endpoints and refused requests.
             if self.is_local or type(error).__module__.partition(".")[0] not in DRIVER_PACKAGES:
                 raise
-            raise StorageError(f"cannot {action} {self.uri}: {first_line(error)}") from error
+            raise StorageError(
+                f"cannot {action} {self.uri}: {first_line(error)}.{advice_for(self.uri, error)}"
+            ) from error
 
 
 def storage_error(what: str, error: OSError) -> StorageError:

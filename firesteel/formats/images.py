@@ -7,9 +7,12 @@ other format, and every JPEG that libjpeg-turbo refuses for its colour space, go
 
 from __future__ import annotations
 
+import contextlib
 import io
+import logging
 import struct
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -18,6 +21,9 @@ import simplejpeg
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from firesteel.errors import FormatError
+
+# Pillow logs what it finds wrong with a file. The reason is in the exception; without a handler it would be printed.
+logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 MAX_PIXELS = 100_000_000
 """Larger pictures are refused: a small file that announces a giant picture is an attack or a mistake."""
@@ -185,14 +191,16 @@ def plain(picture: Image.Image, mode: str) -> Image.Image:
     return image.convert(mode)
 
 
-def opened(data: bytes) -> Image.Image:
-    """A picture whose pixels are not read yet; PostScript is refused."""
+@contextlib.contextmanager
+def opened(data: bytes) -> Iterator[Image.Image]:
+    """A picture whose pixels are not read yet; PostScript is refused, and what Pillow warns of stays inside."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # damaged EXIF, odd palettes: what matters raises when the pixels are read
-        image = Image.open(io.BytesIO(data))
-    if image.format == "EPS":
-        raise FormatError("PostScript is not read: it is a program, which Pillow would let Ghostscript run")
-    return image
+        # Damaged EXIF, odd palettes, also found while pixels are read: what matters raises.
+        warnings.simplefilter("ignore")
+        with Image.open(io.BytesIO(data)) as image:
+            if image.format == "EPS":
+                raise FormatError("PostScript is not read: it is a program, which Pillow would let Ghostscript run")
+            yield image
 
 
 def _on_white(image: Image.Image) -> Image.Image:

@@ -73,9 +73,9 @@ def test_what_does_not_fit_is_counted_and_said(tmp_path):
         "4.jpg": "[not in labels.csv]",
     }
     assert open_source(source, labels=str(tmp_path / "labels.csv")).notes() == [
-        "2 files that labels.csv names are not there ('9.jpg', '8.jpg')",
-        "1 rows of labels.csv have too few columns and were left out",
-        "1 files stand in labels.csv more than once, with different entries: quarantined",
+        "files that labels.csv names, but that are not there: 2 ('9.jpg', '8.jpg')",
+        "rows of labels.csv that have too few columns and were left out: 1",
+        "files that labels.csv names more than once, with different entries, quarantined: 1",
     ]
 
 
@@ -204,4 +204,4 @@ def test_pictures_without_a_label_are_quarantined_and_counted(tmp_path):
 
     assert (manifest.counts.read, manifest.counts.written, manifest.counts.quarantined) == (12, 9, 3)
     assert manifest.quarantine.reasons == Counter({"not in t.csv": 2, "two labels in t.csv": 1})
-    assert any("1 files that t.csv names are not there ('77.png')" in text for text in manifest.warnings)
+    assert any("files that t.csv names, but that are not there: 1 ('77.png')" in text for text in manifest.warnings)

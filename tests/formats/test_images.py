@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageOps
 
 from firesteel.errors import FormatError
 from firesteel.formats.images import MAX_PIXELS, ImageSpec, decode, encode_jpeg, probe
@@ -412,3 +412,20 @@ def test_the_real_sample_decodes_as_pillow_does():
         expected = Image.open(io.BytesIO(data))
         assert_close(pixels(data, 3, (180, 180)), np.asarray(expected.convert("RGB")), mean=4)
         assert_close(pixels(data, 1, (180, 180)), np.asarray(expected.convert("L")), mean=1)
+
+
+def test_what_pillow_says_of_a_damaged_file_is_in_the_error_and_nowhere_else(capfd):
+    """A tag longer than its file and a wild number of samples: Pillow warns of one and prints the other."""
+    data = bytearray(picture(90, (24, 18), format="TIFF", seed=1))
+    first = struct.unpack_from("<I", data, 4)[0] + 2
+    entries = {struct.unpack_from("<H", data, first + 12 * i)[0]: first + 12 * i for i in range(10)}
+    struct.pack_into("<I", data, entries[284] + 4, 1 << 20)  # the count of PlanarConfiguration
+    wild = bytearray(picture(90, (24, 18), format="TIFF", seed=1))
+    struct.pack_into("<I", wild, entries[277] + 8, 2048)  # SamplesPerPixel
+
+    with pytest.warns(UserWarning, match="Tag data larger than file"):
+        ImageOps.exif_transpose(Image.open(io.BytesIO(bytes(data))))
+    decode(bytes(data), ImageSpec(8, 8, 3))
+    with pytest.raises(FormatError):
+        decode(bytes(wild), ImageSpec(8, 8, 3))
+    assert capfd.readouterr().err == ""

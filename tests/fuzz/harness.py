@@ -17,6 +17,7 @@ import signal
 import tempfile
 import time
 import traceback
+import warnings
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -114,6 +115,7 @@ def _child(format: str, first: int, cases: int, seed: int, folder: str, reader: 
     before, base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10, _address_space()
     resource.setrlimit(resource.RLIMIT_AS, (base + MEMORY_BYTES, base + MEMORY_BYTES))
     signal.signal(signal.SIGALRM, _too_slow)
+    warnings.simplefilter("error")
     outcome, began = Outcome(), time.monotonic()
     for number in range(first, cases):
         _say(Path(folder) / "state", outcome, number)

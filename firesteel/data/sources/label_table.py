@@ -245,9 +245,11 @@ def _notes(
     missing = [key for key in entries if key not in files]
     if missing:
         shown = ", ".join(repr(key) for key in missing[:3]) + (", ..." if len(missing) > 3 else "")
-        notes.append(f"{len(missing)} files that {name} names are not there ({shown})")
+        notes.append(f"files that {name} names, but that are not there: {len(missing)} ({shown})")
     if counts["short"]:
-        notes.append(f"{counts['short']} rows of {name} have too few columns and were left out")
+        notes.append(f"rows of {name} that have too few columns and were left out: {counts['short']}")
     if counts["conflicts"]:
-        notes.append(f"{counts['conflicts']} files stand in {name} more than once, with different entries: quarantined")
+        notes.append(
+            f"files that {name} names more than once, with different entries, quarantined: {counts['conflicts']}"
+        )
     return notes
