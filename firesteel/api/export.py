@@ -61,6 +61,10 @@ def export_images(
 
     if check not in ("full", "header"):
         raise ConfigError(f"check must be full or header, got {check!r}.")
+    if not isinstance(source, str | os.PathLike | Place):
+        raise ConfigError(
+            f"export_images takes a path, got {type(source).__name__}. Prepare a DataFrame, then export the dataset."
+        )
     place = Place.of(folder)
     opened = open_source(Place.of(source), format, **(format_options or {}))
     refuse_inside(place, opened, "export")

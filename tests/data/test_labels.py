@@ -130,6 +130,16 @@ def test_the_table_itself_is_no_picture(tmp_path):
     assert open_source(source, labels=str(source / "labels.csv")).fingerprint_parts() != first.fingerprint_parts()
 
 
+@pytest.mark.parametrize("first", ["9.jpg", "9"])
+def test_a_first_line_whose_file_is_missing_is_no_header(first, tmp_path):
+    source = write_tree(tmp_path / "src", FLAT)
+    labelled(source, f"{first},a\n0,b\n1,b\n2.jpg,b\n3.jpg,b\n")
+
+    notes = open_source(source, labels=str(tmp_path / "labels.csv")).notes()
+
+    assert notes == ["files that labels.csv names, but that are not there: 1 ('9')"]
+
+
 @pytest.mark.parametrize(
     ("table", "message"),
     [

@@ -262,6 +262,8 @@ def test_what_is_no_picture_is_refused(tmp_path, image_folder):
         export(tmp_path / "rows", tmp_path / "out")
     with pytest.raises(ConfigError, match="check must be full or header"):
         export(image_folder, tmp_path / "out", check="some")
+    with pytest.raises(ConfigError, match=r"takes a path, got dict. Prepare a DataFrame, then export the dataset"):
+        export({}, tmp_path / "out")
     with pytest.raises(DataError, match=r"no record of .* has a class"):
         export(write_bson(tmp_path / "a.bson", [{"_id": 1}]), tmp_path / "out")
     assert not list((tmp_path / "out").glob("[!.]*"))

@@ -163,9 +163,9 @@ class _Columns:
     @cached_property
     def has_header(self) -> bool:
         """The first row is one if a column was given by its name in it, or if it names no file and does not look so."""
-        first = self._rows[0][self.file]
-        bare = Rule(None, False).key(first) == Rule(None, True).key(first)
-        return self._named or (bare and self.rule.key(first) not in self._keys(self.rule))
+        first = self._rows[0][self.file].strip()
+        like_a_file = first.isdigit() or Rule(None, False).key(first) != Rule(None, True).key(first)
+        return self._named or not (like_a_file or self.rule.key(first) in self._keys(self.rule))
 
     def _is_name(self, column: str | None) -> bool:
         return column is not None and (column in self._header or not column.isdigit())
