@@ -9,6 +9,7 @@ import io
 import lzma
 import re
 import zlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import IO, Any
@@ -25,6 +26,9 @@ from firesteel.tables.records import Records, csv_fields, header_names, numbered
 from firesteel.tables.source import table_format
 
 _BATCH_ROWS = 1024
+
+_LOOKED_AT = 20
+"""Lines from which the number of fields is told, where no header tells it."""
 _OPENERS: dict[str, Any] = {"gz": gzip.open, "bz2": bz2.open, "xz": lzma.open}
 
 
@@ -98,11 +102,8 @@ def _text(place: Place, dialect: Dialect) -> Iterator[IO[str]]:
 def _numbered(file: IO[str], dialect: Dialect) -> Iterator[tuple[int, str]]:
     if dialect.format == "json" and dialect.multiline:
         yield from enumerate(whole_records(file.read().removeprefix("\ufeff"), dialect), start=1)
-        return
-    for number, record in numbered_records(file, dialect):
-        record = record.removeprefix("\ufeff") if number == 1 else record
-        if record.strip():
-            yield number, record
+    else:
+        yield from numbered_records(file, dialect)
 
 
 def _split(
@@ -115,13 +116,12 @@ def _split(
     may_have_header: bool,
 ) -> Iterator[Records]:
     layout = wanted
-    first = list(islice(numbered, 1))
+    first = list(islice(numbered, _LOOKED_AT))
     if dialect.format == "csv" and first:
-        dialect = dialect.model_copy(
-            update={"header": dialect.header or (may_have_header and _names(first[0][1], dialect, wanted))}
-        )
-        layout = _layout(place, first[0][1], dialect, encoding, wanted)
-        first = [] if dialect.header else first
+        named = dialect.header or (may_have_header and _names(first[0][1], dialect, wanted))
+        dialect = dialect.model_copy(update={"header": named})
+        layout = _layout(place, [record for _, record in first], dialect, encoding, wanted)
+        first = first[1:] if named else first
     while part := [*first, *islice(numbered, _BATCH_ROWS)]:
         places = [f"{place}:{number}" for number, _ in part]
         yield split_records([record for _, record in part], places, dialect, layout, wanted)
@@ -135,24 +135,22 @@ def _names(line: str, dialect: Dialect, wanted: tuple[str, ...]) -> bool:
 
 
 def _layout(
-    place: Place, line: str, dialect: Dialect, encoding: TableEncoding, wanted: tuple[str, ...]
+    place: Place, lines: list[str], dialect: Dialect, encoding: TableEncoding, wanted: tuple[str, ...]
 ) -> tuple[str, ...]:
     if dialect.header:
-        found = header_names(line, dialect, str(place))
+        found = header_names(lines[0], dialect, str(place))
         _check_columns(place, found, wanted, " If the file has no header, pass --no-header (in Python header=False).")
         return found
-    fields, problem = next(csv_fields([line], dialect))
     layouts = [layout for layout in (encoding.layout, wanted) if set(wanted) <= set(layout)]
-    if problem is None and fields is not None:
-        for layout in layouts:
-            if len(fields) == len(layout):
-                return layout
+    counts = Counter(len(fields) for fields, _ in csv_fields(lines, dialect) if fields is not None)
+    fitting = [layout for layout in layouts if counts[len(layout)]]
+    if counts and not fitting:  # one line that is broken is reported with its number, and the others are predicted
         raise DataError(
-            f"the first line of {place} has {len(fields)} fields. Expected "
+            f"the first lines of {place} have {counts.most_common(1)[0][0]} fields. Expected "
             + " or ".join(f"{len(layout)} ({', '.join(layout)})" for layout in dict.fromkeys(layouts))
             + ".\nIf the file names its columns in the first line, pass --header (in Python header=True)."
         )
-    return layouts[0]
+    return max(fitting or layouts[:1], key=lambda layout: counts[len(layout)])
 
 
 def _check_columns(place: Any, found: Iterable[str], wanted: Iterable[str], advice: str = "") -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from firesteel.errors import ConfigError
 from firesteel.specs import did_you_mean
 from firesteel.tables.dialect import Dialect, RecordFormat
 from firesteel.tables.encoding import ColumnEncoding, How
 from firesteel.tables.schema import Column, Schema
+from firesteel.tables.times import check_time
 
 _HOW: dict[str, tuple[How, ...]] = {
     "string": ("onehot", "index"), "categorical": ("onehot", "index"), "integer": ("number",), "long": ("number",),
@@ -66,6 +67,16 @@ class TableOptions(BaseModel):
     @classmethod
     def _read_schema(cls, value: Any) -> Any:
         return Schema.parse(value) if isinstance(value, str) else value
+
+    @field_validator("delimiter", "quote", "escape", "charset")
+    @classmethod
+    def _check_dialect(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is None:
+            return None
+        try:
+            return getattr(Dialect.model_validate({info.field_name: value}), str(info.field_name))
+        except ValidationError as error:
+            raise ValueError(error.errors()[0]["msg"].removeprefix("Value error, ")) from None
 
     @field_validator("features", "null_values", mode="before")
     @classmethod
@@ -128,8 +139,11 @@ class TableOptions(BaseModel):
         """How each feature becomes places of the vector; what has to be learnt is still open.
 
         Raises:
-            ConfigError: if a feature cannot become one as is asked for.
+            ConfigError: if a feature cannot become one as is asked for, or a time's format cannot be read.
         """
+        for column in schema.each():
+            if column.type == "time":
+                check_time(column.format, column.timezone)
         return tuple(self._encoding(schema[name]) for name in self.feature_names(schema))
 
     def _encoding(self, column: Column) -> ColumnEncoding:

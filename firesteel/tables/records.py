@@ -188,11 +188,17 @@ def numbered_records(lines: Iterable[str], dialect: Dialect) -> Iterator[tuple[i
         held.append(line)
         open_quote ^= dialect.multiline and _turns_quote(line, dialect)
         if not open_quote:
-            if "".join(held).strip():
-                yield first, "".join(held).rstrip("\r\n")
+            if record := _record(held):
+                yield first, record
             held = []
-    if "".join(held).strip():
-        yield first, "".join(held).rstrip("\r\n")
+    if record := _record(held):
+        yield first, record
+
+
+def _record(lines: list[str]) -> str:
+    """The text of a record, without its last end of line; empty if it is blank."""
+    text = "".join(lines).removeprefix("\ufeff").rstrip("\r\n")
+    return text if text.strip() else ""
 
 
 def _turns_quote(line: str, dialect: Dialect) -> bool:

@@ -105,13 +105,16 @@ def test_files_without_a_header_hold_all_columns_or_the_features(make: Any, tmp_
     expected = predictor.predict_rows(ROWS[:1])
     (tmp_path / "all.csv").write_text("any;-95.25;37.5;TOR;\n")
     (tmp_path / "features.csv").write_text("37.5;-95.25;TOR\n")
+    (tmp_path / "broken.csv").write_text("37.5;-95\n37.5;-95.25;TOR\n")
     (tmp_path / "other.csv").write_text("37.5,-95.25,TOR\n")
     (tmp_path / "wrong.csv").write_text("1;2\n")
     assert [each.prediction for each in predictor.predict_table(tmp_path / "all.csv")] == expected
     assert [each.prediction for each in predictor.predict_table(tmp_path / "features.csv")] == expected
     assert [each.prediction for each in predictor.predict_table(tmp_path / "other.csv", delimiter=",")] == expected
+    problem, sound = predictor.predict_table(tmp_path / "broken.csv")
+    assert (problem.problem, sound.prediction) == ("wrong number of fields: 2, expected 3", expected[0])
     with pytest.raises(
-        DataError, match=r"has 2 fields. Expected 5 \(name, lon, lat, kind, y\) or 3 \(lat, lon, kind\)"
+        DataError, match=r"have 2 fields. Expected 5 \(name, lon, lat, kind, y\) or 3 \(lat, lon, kind\)"
     ):
         list(predictor.predict_table(tmp_path / "wrong.csv"))
     with pytest.raises(DataError, match="Missing: lat, lon, kind"):
