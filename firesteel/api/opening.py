@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from firesteel.api.paths import Path, refuse_inside
+from firesteel.api.tables import refuse_table_options, table_engine, table_options
 from firesteel.errors import ConfigError
 from firesteel.runtime import Runtime, local_launcher
 from firesteel.storage import Place
@@ -16,7 +17,6 @@ from firesteel.storage import Place
 if TYPE_CHECKING:
     from firesteel.data.preparation import PrepareOptions, SourceFacts
     from firesteel.data.sources import Source
-    from firesteel.tables.options import TableOptions
 
 
 @dataclass(frozen=True)
@@ -70,21 +70,9 @@ def open_any(
     if not isinstance(source, str | os.PathLike | Place):
         return _open_frame(source, roles, options)
     if is_table(str(source), options.get("format", "auto")):
-        return _open_table(str(source), place, runtime, roles, options, stack)
-    _refuse_table_options(str(source), roles, options)
+        return Opened(*table_engine(str(source), place, runtime, roles, options, stack))
+    refuse_table_options(str(source), roles, options)
     return _open_source(source, place, checked(PrepareOptions, options), runtime, workers, stack, what)
-
-
-def _refuse_table_options(source: str, roles: dict[str, Any], options: dict[str, Any]) -> None:
-    from firesteel.tables.options import TableOptions
-
-    given = [name for name, value in roles.items() if value is not None]
-    given += [name for name in options if name == "schema" or name in TableOptions.model_fields]
-    if given:
-        raise ConfigError(
-            f"{given[0]} is for tables and DataFrames, and {source} is no table by its name.\n"
-            "If it is one, say so: --format csv, tsv, json or parquet (in Python format=...)."
-        )
 
 
 def _open_source(
@@ -123,62 +111,6 @@ def _open_source(
     return Opened(options, facts, make, source)
 
 
-def _open_table(
-    where: str,
-    place: Place,
-    runtime: Runtime,
-    roles: dict[str, Any],
-    options: dict[str, Any],
-    stack: contextlib.ExitStack,
-) -> Opened:
-    from firesteel.data.preparation import SourceFacts
-    from firesteel.tables.source import listing, table_format
-
-    chosen, table = _table_options(roles, options)
-    kind = table_format(where, chosen.format)
-    parts, size = listing(where)
-    if runtime.engine == "local":
-        raise ConfigError(
-            "tables are read by Spark; engine local cannot prepare them (it trains on them, once they are prepared).\n"
-            "Leave --engine out, or name a --master, for example local[2]."
-        )
-    if parts is not None and place.is_inside(Place.of(where)):
-        raise ConfigError(f"the dataset {place} would lie inside its source {where}. Choose a folder beside it.")
-    if table.columns is not None:
-        table.encodings(table.columns)  # what is wrong with it is known before Spark starts
-    notes = [] if parts is not None else ["nobody knows whether this source changes: its dataset is never reused"]
-    uri = where if kind in ("sql", "table") else Place.of(where).uri
-    facts = SourceFacts({"uri": uri, "format": kind}, parts, None, [], [], notes)
-    spark_runtime = replace(runtime, engine="spark")
-    spark_runtime.check(1)
-
-    def make() -> Any:
-        from firesteel.spark.prepare_table import TableEngine
-        from firesteel.spark.tables import open_table
-
-        session = stack.enter_context(spark_runtime.session())
-        return TableEngine(open_table(session, where, kind, table), table, size)
-
-    return Opened(chosen, facts, make)
-
-
-def _table_options(roles: dict[str, Any], options: dict[str, Any]) -> tuple[PrepareOptions, TableOptions]:
-    from firesteel.data.preparation import PrepareOptions
-    from firesteel.tables.options import TableOptions
-    from firesteel.tables.schema import Schema
-    from firesteel.training.job import checked
-
-    given = {name: value for name, value in roles.items() if value is not None}
-    given |= {name: value for name, value in options.items() if name in TableOptions.model_fields}
-    if options.get("schema") is not None:
-        given["columns"] = Schema.parse(options["schema"])
-    if isinstance(given.get("features"), str):
-        given["features"] = (given["features"],)
-    table: TableOptions = checked(TableOptions, given)
-    rest = {name: value for name, value in options.items() if name not in given and name != "schema"}
-    return checked(PrepareOptions, rest).model_copy(update={"table": table}), table
-
-
 def _open_frame(frame: Any, roles: dict[str, Any], options: dict[str, Any]) -> Opened:
     if not hasattr(frame, "mapInArrow"):
         raise ConfigError(f"source must be a path or a Spark DataFrame, got {type(frame).__name__}.")
@@ -202,7 +134,7 @@ def _open_frame(frame: Any, roles: dict[str, Any], options: dict[str, Any]) -> O
     from firesteel.spark.prepare_table import TableEngine
     from firesteel.spark.tables import open_table
 
-    chosen, table = _table_options(roles, options)
+    chosen, table = table_options(roles, options)
     table_engine = TableEngine(open_table(frame.sparkSession, frame, "auto", table), table)
     return Opened(
         chosen, SourceFacts({"uri": "DataFrame", "format": "dataframe"}, None, None, [], [], []), lambda: table_engine

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from firesteel.spark.barrier import SparkWorkers
     from firesteel.spark.session import open_session
     from firesteel.spark.sources import register
+    from firesteel.spark.tables import read_table
     from firesteel.spark.transform import checked, filled, joined, schema_of, transformed
 
 _PUBLIC = {
@@ -20,6 +21,7 @@ _PUBLIC = {
     "filled": "firesteel.spark.transform",
     "joined": "firesteel.spark.transform",
     "open_session": "firesteel.spark.session",
+    "read_table": "firesteel.spark.tables",
     "register": "firesteel.spark.sources",
     "schema_of": "firesteel.spark.transform",
     "transformed": "firesteel.spark.transform",
@@ -31,6 +33,7 @@ __all__ = [
     "filled",
     "joined",
     "open_session",
+    "read_table",
     "register",
     "schema_of",
     "transformed",

@@ -25,7 +25,7 @@ from firesteel.spark.barrier import map_partitions
 from firesteel.spark.prepare import INDEX_SCHEMA, dealt, index_by_sql
 from firesteel.spark.tables import TableFrame, only
 from firesteel.tables.dialect import Dialect
-from firesteel.tables.encoding import TableEncoding
+from firesteel.tables.encoding import ColumnEncoding, TableEncoding
 from firesteel.tables.fitting import learnt_encoding, total_sums
 from firesteel.tables.options import TableOptions
 
@@ -61,7 +61,7 @@ class TableEngine(Engine):
                 f"a table needs the name of the column that holds the class: --label NAME (in Python label=...).\n"
                 f"It has {', '.join(schema.names)}."
             )
-        columns = options.encodings(schema)
+        columns = _encodings(table, options)
         role = {role: schema[name] for role, name in options.roles.items()}
         # What is wrong in a column that nobody asked for does not matter, but where a process may need it.
         self._table = only(table, [*(each.column.name for each in columns), *options.roles.values()])
@@ -154,6 +154,16 @@ class TableEngine(Engine):
     def _map(self, function: Any, *arguments: Any) -> list[Any]:
         with _cut_by_size(self._table.raw.sparkSession, self._size_bytes):
             return map_partitions(self._table.raw, function, arguments)
+
+
+def _encodings(table: TableFrame, options: TableOptions) -> tuple[ColumnEncoding, ...]:
+    try:
+        return options.encodings(table.schema)
+    except ConfigError as error:
+        # A column of numbers, one of which is none, has been inferred to hold strings: the note says so.
+        about = [f"column {name} was taken for strings" for name in table.schema.names if repr(name) in str(error)]
+        why = [note for note in table.notes if any(note.startswith(start) for start in about)]
+        raise ConfigError("\n".join([str(error), *why[:1]])) from None
 
 
 @contextlib.contextmanager

@@ -205,7 +205,9 @@ def _inferred(table: TableFrame) -> tuple[Schema, tuple[str, ...]]:
     for name, of in votes.items():
         wrong = of.wrong["double"]
         if schema[name].type == "string" and of.values and 0 < wrong <= of.values // 10:
-            said.append(f"column {name} was taken for strings: {wrong:,} of its {of.values:,} values are no numbers")
+            said.append(
+                f"column {name} was taken for strings: {wrong:,} of its {of.values:,} values are no numbers; --schema decides"
+            )
     return schema, tuple(said)
 
 

@@ -250,6 +250,7 @@ def test_groups_and_a_split_of_ones_own(spark: Any, tmp_path: Path) -> None:
         ("1,2\n", {"schema": "a double, b integer, c double", "label": "c", "header": False}, ConfigError, "have 2 fields, the schema names 3"),
         ("a,b\n1,2\n", {"schema": "a double, b integer", "label": "kind"}, ConfigError, "no column 'kind' .wanted as label"),
         ("a,b\n1,2\n", {"schema": "a double, b integer"}, ConfigError, "name of the column that holds the class"),
+        ("a,b\n" + "1,2\n" * 20 + "x,1\n", {"label": "b"}, ConfigError, r"holds strings[^$]*1 of its 21 values are no numbers"),
         ("a,a\n1,2\n", {"label": "a"}, DataError, "column 'a' is there twice"),
         ("\n \n", {"label": "a"}, DataError, "holds no line"),
         ("a,b\n", {"schema": "a double, b integer", "label": "b"}, DataError, "the table has no row"),
