@@ -636,7 +636,7 @@ def test_what_cannot_be_told_has_to_be_said(tmp_path):
     ):
         open_source(path)
     assert len(rows_of(open_source(path, "bson"))) == 3
-    with pytest.raises(ConfigError, match="format must be one of auto, images, bson, idx, cifar, dataset, got 'csv'"):
+    with pytest.raises(ConfigError, match="is a table, which Spark reads"):
         open_source(path, "csv")
 
 

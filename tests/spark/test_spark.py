@@ -229,7 +229,9 @@ def test_a_group_never_lies_in_two_splits(spark: Any, tmp_path: Path) -> None:
     [
         ({"features": "imge", "label": "kind"}, "Did you mean 'image'"),
         ({"features": "image"}, "needs the names of its columns"),
-        ({"features": "kind", "label": "kind"}, "features must be binary"),
+        ({"features": "kind", "label": "kind"}, "it cannot be a feature as well"),
+        ({"features": "kind", "label": "image"}, "column 'kind' holds strings, which a network cannot see"),
+        ({"features": ["image"], "label": "kind", "schema": "image bytes, kind string"}, "holds bytes"),
     ],
 )
 def test_wrong_columns_are_refused(columns: dict[str, str], message: str, spark: Any, tmp_path: Path) -> None:

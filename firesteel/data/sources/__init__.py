@@ -47,6 +47,8 @@ def open_source(where: str | Place, format: str = "auto", **options: str) -> Sou
         DataError: if nothing readable is there.
     """
     place = Place.of(where)
+    if format in TABLE_FORMATS:
+        raise ConfigError(f"{place} is a table, which Spark reads: firesteel.prepare, or firesteel.spark.read_table.")
     if format not in FORMATS:
         known = (*FORMATS, *TABLE_FORMATS)
         raise ConfigError(f"format must be one of {', '.join(known)}, got {format!r}.{did_you_mean(format, known)}")
