@@ -131,11 +131,13 @@ def _open_frame(frame: Any, roles: dict[str, Any], options: dict[str, Any]) -> O
             {"uri": "DataFrame", "format": "dataframe"}, None, engine.array, [], engine.own_splits(), []
         )
         return Opened(checked(PrepareOptions, options), facts, lambda: engine)
-    from firesteel.spark.prepare_table import TableEngine
+    from firesteel.spark.prepare_table import TableEngine, processed
     from firesteel.spark.tables import open_table
 
     chosen, table = table_options(roles, options)
-    table_engine = TableEngine(open_table(frame.sparkSession, frame, "auto", table), table)
+    engine_of_table = TableEngine(*processed(open_table(frame.sparkSession, frame, "auto", table), table))
     return Opened(
-        chosen, SourceFacts({"uri": "DataFrame", "format": "dataframe"}, None, None, [], [], []), lambda: table_engine
+        chosen,
+        SourceFacts({"uri": "DataFrame", "format": "dataframe"}, None, None, [], [], []),
+        lambda: engine_of_table,
     )

@@ -39,6 +39,7 @@ def table_engine(
         DataError: if there is no such file.
     """
     from firesteel.data.preparation import SourceFacts
+    from firesteel.tables.process import TransformProcess
     from firesteel.tables.source import listing, table_format
 
     chosen, table = table_options(roles, options)
@@ -53,8 +54,9 @@ def table_engine(
         raise DataError(f"there is no table at {where}. Check the path; on a cluster every worker must see it.")
     if parts is not None and place.is_inside(Place.of(where)):
         raise ConfigError(f"the dataset {place} would lie inside its source {where}. Choose a folder beside it.")
-    if table.columns is not None:
-        table.encodings(table.columns)  # what is wrong with it is known before Spark starts
+    final = table.columns if table.process is None else TransformProcess.of(table.process).final_schema
+    if final is not None:
+        table.encodings(final)  # what is wrong with it is known before Spark starts
     notes = [] if parts is not None else ["nobody knows whether this source changes: its dataset is never reused"]
     uri = where if kind in ("sql", "table") else Place.of(where).uri
     facts = SourceFacts({"uri": uri, "format": kind}, parts, None, [], [], notes)
@@ -62,13 +64,11 @@ def table_engine(
     spark_runtime.check(1)
 
     def make() -> Any:
-        from firesteel.spark.prepare_table import TableEngine
+        from firesteel.spark.prepare_table import TableEngine, processed
         from firesteel.spark.tables import open_table
 
         opened = open_table(stack.enter_context(spark_runtime.session()), where, kind, table)
-        # A transform process goes here, between reading and encoding: opened = opened.transformed(process, its final schema);
-        # its mapping is table.process, which goes into the fingerprint, the manifest and the model's description.
-        return TableEngine(opened, table, size)
+        return TableEngine(*processed(opened, table), size)
 
     return chosen, facts, make
 
@@ -77,17 +77,25 @@ def table_options(roles: dict[str, Any], options: dict[str, Any]) -> tuple[Prepa
     """The options of a preparation, and among them those of the table."""
     from firesteel.data.preparation import PrepareOptions
     from firesteel.tables.options import TableOptions
+    from firesteel.tables.process import TransformProcess
     from firesteel.tables.schema import Schema
     from firesteel.training.job import checked
 
     given = {name: value for name, value in roles.items() if value is not None}
     given |= {name: value for name, value in options.items() if name in TableOptions.model_fields}
-    if options.get("schema") is not None:
-        given["columns"] = Schema.parse(options["schema"])
+    schema = None if options.get("schema") is None else Schema.parse(options["schema"])
+    if schema is not None:
+        given["columns"] = schema
+    if (transform := options.get("transform")) is not None:
+        process = (
+            transform if isinstance(transform, TransformProcess) else TransformProcess.read(transform, schema=schema)
+        )
+        given |= {"columns": process.initial_schema, "process": process.to_mapping()}
     if isinstance(given.get("features"), str):
         given["features"] = (given["features"],)
     table: TableOptions = checked(TableOptions, given)
-    rest = {name: value for name, value in options.items() if name not in given and name != "schema"}
+    ours = {*given, "schema", "transform"}
+    rest = {name: value for name, value in options.items() if name not in ours}
     return checked(PrepareOptions, rest).model_copy(update={"table": table}), table
 
 
@@ -96,7 +104,7 @@ def refuse_table_options(source: str, roles: dict[str, Any], options: dict[str, 
     from firesteel.tables.options import TableOptions
 
     given = [name for name, value in roles.items() if value is not None]
-    given += [name for name in options if name == "schema" or name in TableOptions.model_fields]
+    given += [name for name in options if name in ("schema", "transform") or name in TableOptions.model_fields]
     if given:
         raise ConfigError(
             f"{given[0]} is for tables and DataFrames, and {source} is no table by its name.\n"

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -16,10 +18,13 @@ from firesteel.formats import images
 from firesteel.formats.images import ImageSpec
 from firesteel.models.description import find_model_folder, load_model, read_description
 from firesteel.storage import Place
-from firesteel.tables.encoding import TableEncoding
+from firesteel.tables.encoding import Encoded, TableEncoding
 from firesteel.tables.files import read_file, records_of
 from firesteel.tables.records import Records
 from firesteel.world import World
+
+if TYPE_CHECKING:
+    from firesteel.spark.transform_rows import RowTransformer
 
 
 @dataclass(frozen=True)
@@ -184,7 +189,7 @@ class Predictor:
             FormatError: naming the rows that cannot be used, and why.
             DataError: if a column is missing.
         """
-        outcomes = list(self._outcomes(records_of(rows, self._table()), top))
+        outcomes = list(self._outcomes(records_of(rows, self._read_as()), top))
         failed = [f"{outcome.place}: {outcome.problem}" for outcome in outcomes if outcome.problem is not None]
         if failed:
             more = f"\n... and {len(failed) - 3} more" if len(failed) > 3 else ""
@@ -210,7 +215,7 @@ class Predictor:
             FormatError: if the file is cut or not of its format.
             StorageError: if it cannot be read.
         """
-        for records in read_file(Place.of(file), self._table(), format=format, header=header, delimiter=delimiter):
+        for records in read_file(Place.of(file), self._read_as(), format=format, header=header, delimiter=delimiter):
             yield from self._outcomes(records, top)
 
     def _table(self) -> TableEncoding:
@@ -219,8 +224,34 @@ class Predictor:
             raise ConfigError("this model takes no rows of a table. Use predict(arrays) or predict_files(pictures).")
         return table
 
+    @cached_property
+    def _transformer(self) -> RowTransformer | None:
+        """What applies the transform process that the dataset was prepared with; None if there was none."""
+        table = self._table()
+        if table.process is None:
+            return None
+        from firesteel.spark.transform_rows import RowTransformer
+        from firesteel.tables.process import TransformProcess
+
+        wanted = [each.column.name for each in table.columns]
+        transformer = RowTransformer(TransformProcess.of(table.process), wanted, table.dialect.null_values)
+        weakref.finalize(self, transformer.close)
+        return transformer
+
+    def _read_as(self) -> TableEncoding:
+        """Which columns come in, and how their text is read."""
+        table = self._table()
+        return table if self._transformer is None else table.of_source(self._transformer.columns)
+
+    def _vectors(self, records: Records) -> Encoded:
+        if self._transformer is None:
+            return self._table().vectors(records.columns)
+        columns, problems = self._transformer(records.columns)
+        encoded = self._table().vectors(columns)
+        return Encoded(encoded.values, encoded.problems | problems)
+
     def _outcomes(self, records: Records, top: int) -> Iterator[RowOutcome]:
-        encoded = self._table().vectors(records.columns) if records.count else None
+        encoded = self._vectors(records) if records.count else None
         problems = {} if encoded is None else encoded.problems | records.problems
         sound = [row for row in range(records.count) if row not in problems]
         found = iter(self.predict(encoded.values[sound], top=top) if encoded is not None and sound else ())

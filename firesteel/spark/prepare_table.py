@@ -23,11 +23,14 @@ from firesteel.errors import ConfigError, DataError
 from firesteel.spark.actions import collected
 from firesteel.spark.barrier import map_partitions
 from firesteel.spark.prepare import INDEX_SCHEMA, dealt, index_by_sql
-from firesteel.spark.tables import TableFrame, only
+from firesteel.spark.tables import TableFrame, only, quoted
+from firesteel.spark.transform import filled, transformed
 from firesteel.tables.dialect import Dialect
 from firesteel.tables.encoding import ColumnEncoding, TableEncoding
 from firesteel.tables.fitting import learnt_encoding, total_sums
 from firesteel.tables.options import TableOptions
+from firesteel.tables.process import TransformProcess
+from firesteel.tables.records import PROBLEM
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -166,6 +169,18 @@ def _encodings(table: TableFrame, options: TableOptions) -> tuple[ColumnEncoding
         raise ConfigError("\n".join([str(error), *why[:1]])) from None
 
 
+def processed(table: TableFrame, options: TableOptions) -> tuple[TableFrame, TableOptions]:
+    """A table after its transform process, whose statistics are filled in; and the options that say so."""
+    if options.process is None:
+        return table, options
+    from pyspark.sql import functions as F
+
+    sound = table.frame.where(F.col(PROBLEM).isNull()).select(*map(quoted, table.schema.names))
+    process = filled(sound, TransformProcess.of(options.process))
+    after = table.transformed(partial(transformed, process=process), process.final_schema)
+    return after, options.model_copy(update={"columns": process.final_schema, "process": process.to_mapping()})
+
+
 @contextlib.contextmanager
 def _cut_by_size(spark: SparkSession, size_bytes: int | None) -> Iterator[None]:
     """Let Spark cut files by their size alone, so that the dataset is the same on any cluster."""
@@ -223,4 +238,4 @@ class _IndexTask:
         yield from self._rows.index(batches, self._seed)
 
 
-__all__ = ["TableEngine"]
+__all__ = ["TableEngine", "processed"]

@@ -43,9 +43,7 @@ def open_session(
         ResourceError: if pyspark or Java is missing, or Spark does not start.
     """
     check_pyspark()
-    from pyspark.sql import SparkSession
-
-    active = SparkSession.getActiveSession()
+    active = running_session()
     if active is not None:
         yield active
         return
@@ -59,6 +57,17 @@ def open_session(
         session = _start(master, conf, debug, name, remote, ahead)
         stack.callback(session.stop)
         yield session
+
+
+def running_session() -> SparkSession | None:
+    """The session of this process, also where another thread has started it; None if there is none."""
+    from pyspark import SparkContext
+    from pyspark.sql import SparkSession
+
+    active = SparkSession.getActiveSession()  # of this thread
+    if active is None and SparkContext._active_spark_context is not None:
+        active = SparkSession.builder.getOrCreate()
+    return active
 
 
 def _start(

@@ -161,6 +161,16 @@ class TableEncoding(BaseModel):
     layout: tuple[str, ...] = ()
     process: dict[str, Any] | None = None
 
+    def of_source(self, columns: Sequence[Column]) -> TableEncoding:
+        """For reading only: the same text with the columns that a transform process begins with.
+
+        Args:
+            columns: of the source that are needed.
+        """
+        assert self.process is not None, "without a process the columns are those of the source"
+        reading = tuple(ColumnEncoding.model_construct(column=column) for column in columns)
+        return self.model_copy(update={"columns": reading, "layout": tuple(self.process["schema"])})
+
     @property
     def names(self) -> tuple[str, ...]:
         """Of the vector's places."""

@@ -72,6 +72,10 @@ def prepare(
         str | None,
         typer.Option(help="Table: 'lat double, type categorical(TOR|HAIL)' or a YAML file. Default: inferred."),
     ] = None,
+    transform: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Table: a transform process (.yaml, .json); later options name its result."),
+    ] = None,
     label: Annotated[str | None, typer.Option(metavar="COLUMN", help="Table: holds the class.")] = None,
     features: Annotated[
         str | None, typer.Option(metavar="COLUMN,...", help="Table: what the network sees. Default: all others.")
@@ -123,7 +127,8 @@ def prepare(
         from firesteel.monitoring.progress import watching_preparation
 
         table: dict[str, Any] = {
-            "schema": schema, "label": label, "features": features and tuple(name.strip() for name in features.split(",")),
+            "schema": schema,
+            "transform": transform, "label": label, "features": features and tuple(name.strip() for name in features.split(",")),
             "id": id, "group": group, "header": None if header else False,
             "delimiter": delimiter, "quote": None if quote == '"' else quote, "escape": None if escape == '"' else escape,
             "multiline": multiline or None, "charset": None if charset == "utf-8" else charset, "null_values": null_value,
