@@ -24,7 +24,6 @@ prepares both sizes, in turns:
 from __future__ import annotations
 
 import argparse
-import contextlib
 import itertools
 import json
 import os
@@ -33,18 +32,17 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import bson
 from measuring import FIRESTEEL, fail, in_turns, note, print_table, ratio, spread
+from memory import MemorySampler
 
 PILLOW, BARE = "bare loop, Pillow", "bare loop, our decoder"
 SPARK, LOCAL = "firesteel, Spark", "firesteel, local"
-_SAMPLE_SECONDS = 0.1
 
 SCRIPT = '''
 """Decode all pictures of a folder or a BSON dump in two processes: SOURCE HEIGHT WIDTH pillow|ours. Prints how many."""
@@ -169,51 +167,6 @@ class Run:
     seconds: float
     peak_bytes: int | None
     peak_python_bytes: int | None
-
-
-class MemorySampler:
-    """Samples the memory of a process and all its descendants, in a thread, while the context lasts.
-
-    Proportional set size: pages that forked processes share count once.
-    """
-
-    def __init__(self, pid: int):
-        self._pid = pid
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self.peak: int | None = None
-        self.peak_python: int | None = None
-
-    def __enter__(self) -> MemorySampler:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        while not self._stop.wait(_SAMPLE_SECONDS) and Path("/proc/self/smaps_rollup").exists():
-            sizes = list(_memory_of_tree(self._pid))
-            self.peak = max(self.peak or 0, sum(size for _, size in sizes))
-            self.peak_python = max(self.peak_python or 0, sum(size for name, size in sizes if name != "java"))
-
-
-def _memory_of_tree(root: int) -> Iterator[tuple[str, int]]:
-    """(name, bytes) of a process and its descendants."""
-    names, children = {}, {}
-    for entry in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):  # it has ended
-            head, _, tail = entry.read_text().rpartition(")")
-            names[int(entry.parent.name)] = head.partition("(")[2]
-            children.setdefault(int(tail.split()[1]), []).append(int(entry.parent.name))
-    waiting = [root]
-    while waiting:
-        pid = waiting.pop()
-        waiting += children.get(pid, [])
-        with contextlib.suppress(OSError, StopIteration):
-            lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-            yield names.get(pid, ""), next(int(line.split()[1]) << 10 for line in lines if line.startswith("Pss:"))
 
 
 def run_sampled(command: Sequence[str | Path], work: Path, count: Callable[[str], int]) -> Run:
