@@ -14,13 +14,13 @@ from firesteel.errors import ConfigError
 from firesteel.runtime import Runtime, Watch
 from firesteel.storage import Place
 from firesteel.training.continuing import initial_weights, resume_training
-from firesteel.training.driver import (
+from firesteel.training.driver import run_training
+from firesteel.training.resolving import (
     Training,
     as_many_as_there_are,
     check_options_early,
     evaluated_at_the_end,
     resolve_training,
-    run_training,
     workers_of,
 )
 from firesteel.training.run import RunDirectory

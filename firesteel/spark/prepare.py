@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -11,18 +11,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from firesteel.data.balance import Quota, Targets, quota_of, wanted_ranks
-from firesteel.data.direct import LANE, ORDER
+from firesteel.data.balance import Targets
 from firesteel.data.engines import Cut, index_on_driver, write_source_partition
 from firesteel.data.index import ClassIndex, class_index, index_partition
-from firesteel.data.order import lanes_of_worker
 from firesteel.data.partition import write_partition
 from firesteel.data.preparation import Engine, PreparePlan, Report
 from firesteel.data.sources import ArraySpec, BsonSource, Row, Source
-from firesteel.data.split import boundary_positions, split_counts
 from firesteel.errors import ConfigError, DataError
 from firesteel.spark.actions import collected
 from firesteel.spark.barrier import map_partitions, map_tasks
+from firesteel.spark.dealing import dealt
+from firesteel.spark.index import INDEX_SCHEMA, index_by_sql
 from firesteel.specs import did_you_mean
 
 if TYPE_CHECKING:
@@ -67,93 +66,6 @@ def _index_task(
     for batch in batches:
         for number in batch.column(0).to_pylist():
             yield index_partition(source, partitions[number], seed)
-
-
-INDEX_SCHEMA = "label string, key bigint, row_key bigint, training boolean"
-
-
-def index_by_sql(
-    frame: DataFrame, fractions: Sequence[float] | None, targets: Targets | None = None, *, grouped: bool = False
-) -> ClassIndex:
-    """The index of rows of any number: Spark sorts, only a few keys a class come here.
-
-    Args:
-        frame: of :data:`INDEX_SCHEMA`; row_key is needed for targets only.
-        fractions: of the splits; None keeps the source's own.
-        targets: of the classes in the training split.
-        grouped: whether rows of several classes may share a key. One boundary for all classes keeps them together.
-    """
-    if not grouped or not fractions:
-        return _index_by_sql(frame, fractions, targets)
-    from pyspark.sql import functions as F
-
-    common = _index_by_sql(frame.withColumn("label", F.lit("")), fractions, None).boundaries.get("", ())
-    in_training = F.col("key") <= common[0] if common else F.lit(True)
-    index = _index_by_sql(frame.withColumn("training", in_training), None, targets)
-    return ClassIndex(index.counts, dict.fromkeys(index.counts, common), index.quotas, index.training)
-
-
-def _index_by_sql(frame: DataFrame, fractions: Sequence[float] | None, targets: Targets | None) -> ClassIndex:
-    frame = frame.persist()
-    try:
-        counts = _count_by_label(frame)
-        positions = {label: boundary_positions(rows, fractions) for label, rows in counts.items()} if fractions else {}
-        found = _keys_at(frame, "key", {label: set(places) for label, places in positions.items()})
-        boundaries = {
-            label: tuple(found[label, place] if place >= 0 else -1 for place in places)
-            for label, places in positions.items()
-        }
-        training = _training_rows(frame, boundaries)
-        trained = _count_by_label(training) if targets or not fractions else _shares(counts, fractions)
-        quotas = _quotas_by_sql(training, trained, targets) if targets else {}
-    finally:
-        frame.unpersist()
-    return ClassIndex(counts, boundaries, quotas, trained)
-
-
-def _shares(counts: Mapping[str, int], fractions: Sequence[float]) -> dict[str, int]:
-    return {label: split_counts(rows, fractions)[0] for label, rows in counts.items()}
-
-
-def _count_by_label(frame: DataFrame) -> dict[str, int]:
-    return {row["label"]: row["count"] for row in collected(frame.groupBy("label").count())}
-
-
-def _keys_at(frame: DataFrame, column: str, ranks: Mapping[str, Iterable[int]]) -> dict[tuple[str, int], int]:
-    """Keys by (label, rank in the order of the keys), for the ranks of each label that are not negative."""
-    from pyspark.sql import Window
-    from pyspark.sql import functions as F
-
-    wanted = [(label, rank) for label, of in ranks.items() for rank in of if rank >= 0]
-    if not wanted:
-        return {}
-    window = Window.partitionBy("label").orderBy(column)
-    ranked = frame.withColumn("place", F.row_number().over(window) - 1)
-    places = frame.sparkSession.createDataFrame(wanted, "label string, place int")
-    found = collected(ranked.join(F.broadcast(places), ["label", "place"]))
-    return {(row["label"], row["place"]): int(row[column]) for row in found}
-
-
-def _training_rows(frame: DataFrame, boundaries: Mapping[str, tuple[int, ...]]) -> DataFrame:
-    """The rows of the training split: up to the first boundary of their class, or as the source says."""
-    from pyspark.sql import functions as F
-
-    last = [(label, of[0]) for label, of in boundaries.items() if of]
-    if not boundaries:
-        return frame.where("training")
-    if not last:  # one split, which holds all
-        return frame
-    edges = frame.sparkSession.createDataFrame(last, "label string, last bigint")
-    return frame.join(F.broadcast(edges), "label").where("key <= last")
-
-
-def _quotas_by_sql(training: DataFrame, rows: Mapping[str, int], targets: Targets) -> dict[str, Quota]:
-    shares = {label: targets.shares(count) for label, count in rows.items()}
-    found = _keys_at(training, "row_key", {label: set(wanted_ranks(shares[label], rows[label])) for label in rows})
-    key_at: dict[str, dict[int, int]] = {label: {} for label in rows}
-    for (label, rank), key in found.items():
-        key_at[label][rank] = key
-    return {label: quota_of(shares[label], rows[label], key_at[label]) for label in rows}
 
 
 # -- DataFrames -----------------------------------------------------------------------------------------------------
@@ -225,37 +137,6 @@ class DataFrameEngine(Engine):
     def rows_of(self) -> Callable[[Iterable[pa.RecordBatch]], Iterator[Row]]:
         """Makes rows of what was brought."""
         return partial(_rows_of_batches, self.array)
-
-
-def dealt(frame: DataFrame, lane: Column, order: Column, lanes: int, workers: int) -> DataFrame:
-    """A DataFrame of as many partitions as workers: partition ``i`` has the lanes of worker ``i``.
-
-    Args:
-        frame: rows.
-        lane: of each row.
-        order: text by which the rows of a lane will be sorted: Spark brings them in any order.
-        lanes: number of them.
-        workers: of this attempt.
-    """
-    from pyspark.sql import functions as F
-
-    worker_of = [next(w for w in range(workers) if each in lanes_of_worker(lanes, w, workers)) for each in range(lanes)]
-    key_of = _partition_keys(frame.sparkSession, workers)
-    keys = F.array(*[F.lit(key_of[worker]) for worker in worker_of])
-    placed = frame.withColumns({LANE: lane.cast("int"), ORDER: order})
-    return placed.repartition(workers, F.element_at(keys, F.col(LANE) + 1))
-
-
-def _partition_keys(spark: SparkSession, partitions: int) -> list[int]:
-    """For each of some partitions a number that Spark's partitioning by hash puts there."""
-    from pyspark.sql import functions as F
-
-    numbers = spark.range(64 * partitions).select(F.col("id").cast("int").alias("number"))
-    places = numbers.groupBy(F.pmod(F.hash("number"), F.lit(partitions)).alias("place")).agg(
-        F.min("number").alias("number")
-    )
-    found = {row["place"]: row["number"] for row in collected(places)}
-    return [found[place] for place in range(partitions)]
 
 
 def _key(seed: int, column: str | Column) -> Column:

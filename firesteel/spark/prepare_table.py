@@ -22,7 +22,8 @@ from firesteel.data.table_rows import TableRows
 from firesteel.errors import ConfigError, DataError
 from firesteel.spark.actions import collected
 from firesteel.spark.barrier import map_partitions
-from firesteel.spark.prepare import INDEX_SCHEMA, dealt, index_by_sql
+from firesteel.spark.dealing import dealt
+from firesteel.spark.index import INDEX_SCHEMA, index_by_sql
 from firesteel.spark.tables import TableFrame, only, quoted
 from firesteel.spark.transform import filled, transformed
 from firesteel.tables.dialect import Dialect

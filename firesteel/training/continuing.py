@@ -15,8 +15,8 @@ from firesteel.monitoring.events import read_events
 from firesteel.storage import Place
 from firesteel.sync import check_sync
 from firesteel.training.checkpoint import Checkpoint, find_checkpoint
-from firesteel.training.driver import Training, check_job, evaluation_of, several, workers_of
 from firesteel.training.job import TrainJob, checked
+from firesteel.training.resolving import Training, check_job, evaluation_of, several, workers_of
 from firesteel.training.run import RunDirectory
 from firesteel.training.stop_specs import resolve_stopping
 

@@ -67,7 +67,7 @@ def test_quotas_by_sql_equal_quotas_in_memory(spark: Any) -> None:
     import pyarrow as pa
 
     from firesteel.data.index import class_index
-    from firesteel.spark.prepare import index_by_sql
+    from firesteel.spark.index import index_by_sql
 
     generator = np.random.default_rng(0)
     labels = [f"c{i}" for i in generator.geometric(0.2, 400)]

@@ -249,7 +249,7 @@ def test_a_dataframe_without_a_usable_row_writes_nothing(spark: Any, tmp_path: P
 
 def test_split_by_sql_equals_split_in_memory(spark: Any) -> None:
     from firesteel.data.index import class_index
-    from firesteel.spark.prepare import index_by_sql
+    from firesteel.spark.index import index_by_sql
 
     generator = np.random.default_rng(0)
     labels = [f"c{i}" for i in generator.geometric(0.2, 500)]

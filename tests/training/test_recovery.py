@@ -16,8 +16,8 @@ from firesteel.monitoring.events import LAUNCHER, EventWriter, read_events
 from firesteel.monitoring.state import RunState
 from firesteel.storage import Place
 from firesteel.training.attempts import Attempts
-from firesteel.training.driver import resolve_training, workers_of
 from firesteel.training.job import TrainPayload
+from firesteel.training.resolving import resolve_training, workers_of
 
 Weights = Callable[[Path], bytes]
 SMALL: dict[str, Any] = {

@@ -155,7 +155,7 @@ def train(
     """Train a network on a prepared dataset (or a source, --direct), in this process, in local processes or on Spark."""
     with answering(debug, stopped=partial(_stopped_training, run)):
         from firesteel import api
-        from firesteel.cli.report import announcing_training, show_trained
+        from firesteel.cli.run_report import announcing_training, show_trained
         from firesteel.monitoring.progress import watching_run
 
         watching = watching_run(console)
@@ -182,6 +182,6 @@ def _given_options(ctx: typer.Context) -> dict[str, Any]:
 
 
 def _stopped_training(run: str) -> str:
-    from firesteel.cli.report import stopped_training
+    from firesteel.cli.run_report import stopped_training
 
     return stopped_training(run)

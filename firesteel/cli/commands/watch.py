@@ -21,7 +21,7 @@ def watch(
 ) -> None:
     """Show a run live, also one that another terminal or another machine drives."""
     with answering(debug, stopped=lambda: "Stopped watching; that does not stop a run."):
-        from firesteel.cli.report import run_state_as_json
+        from firesteel.cli.run_report import run_state_as_json
         from firesteel.monitoring.events import EventReader
         from firesteel.monitoring.progress import present_state, watch_run
         from firesteel.monitoring.state import RunState
