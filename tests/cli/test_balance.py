@@ -28,7 +28,8 @@ def test_prepare_augment_and_train_with_options_and_a_settings_file(image_folder
         firesteel("augment", data, tmp_path / "sheet.png", "--pictures", 2, "--copies", 3, "--json").stdout
     )
     assert (shown["pictures"], shown["copies"]) == (2, 3)
-    assert Image.open(tmp_path / "sheet.png").width == 4 * (96 + 4) + 4
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.width == 4 * (96 + 4) + 4
     assert "is there already" in refused(firesteel("augment", data, tmp_path / "sheet.png"), 2)
 
     (tmp_path / "run.yaml").write_text(
