@@ -66,7 +66,7 @@ def class_index(
     """The index of rows whose keys fit into memory: 33 bytes a row and one string a class.
 
     Args:
-        batches: see :func:`index_partition`; row_key is needed for targets only.
+        batches: see :func:`index_partition`; row_key is needed for targets only, training where the source's own split is kept.
         fractions: of the splits; None keeps the source's own.
         targets: of the classes in the training split.
         grouped: whether rows of several classes may share a key. One boundary for all classes keeps them together.
@@ -79,7 +79,8 @@ def class_index(
         code_of = np.array([codes.setdefault(name, len(codes)) for name in encoded.dictionary.to_pylist()], np.int64)
         label_parts.append(code_of[encoded.indices.to_numpy()] if len(batch) else label_parts[0])
         key_parts.append(batch.column("key").to_numpy())
-        training_parts.append(batch.column("training").to_numpy(zero_copy_only=False))
+        if not fractions:
+            training_parts.append(batch.column("training").to_numpy(zero_copy_only=False))
         if targets:
             row_key_parts.append(batch.column("row_key").to_numpy())
     labels, keys = np.concatenate(label_parts), np.concatenate(key_parts)
@@ -91,7 +92,7 @@ def class_index(
         common = boundaries_of(keys, fractions) if grouped else None
         boundaries = {name: common or boundaries_of(keys[rows], fractions) for name, rows in rows_of.items()}
     counts = {name: len(rows) for name, rows in rows_of.items()}
-    training = np.concatenate(training_parts)
+    training = np.zeros(len(labels), np.bool_) if fractions else np.concatenate(training_parts)
     for name, of in boundaries.items():
         training[rows_of[name]] = keys[rows_of[name]] <= of[0] if of else True
     trained = {name: rows[training[rows]] for name, rows in rows_of.items()}
