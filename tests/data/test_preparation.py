@@ -18,10 +18,11 @@ import pytest
 from PIL import Image
 
 import firesteel
-from firesteel.data import commit, preparation
+from firesteel.data import commit
 from firesteel.data.manifest import Dataset
 from firesteel.data.shards import read_ids, read_slice
 from firesteel.errors import ConfigError, DataError, DatasetError, FormatError, WorkerFailed
+from firesteel.formats import images
 from firesteel.storage import Place
 from tests.conftest import picture, real_data, write_idx
 
@@ -248,7 +249,7 @@ def test_pictures_of_many_sizes_need_a_size(tmp_path):
         ({"split": "train=0.5"}, "must add up to 1"),
         ({"encoding": "png"}, "encoding"),
         ({"min_per_class": 0}, "min_per_class"),
-        ({"format": "xls"}, "format must be one of .*idx, csv"),
+        ({"format": "xls"}, "format must be one of .*idx, cifar, dataset, csv"),
         ({"schema": "lat double"}, "schema is for tables and DataFrames"),
         ({"sise": 3}, "sise"),
     ],
@@ -482,7 +483,7 @@ def test_an_empty_folder_is_taken(image_folder, tmp_path):
 
 def fail_at(number: int, error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the ``number``-th picture that is decoded raise."""
-    decode, seen = preparation.images.decode, []
+    decode, seen = images.decode, []
 
     def failing(*arguments):
         seen.append(1)
@@ -490,7 +491,7 @@ def fail_at(number: int, error: BaseException, monkeypatch: pytest.MonkeyPatch) 
             raise error
         return decode(*arguments)
 
-    monkeypatch.setattr(preparation.images, "decode", failing)
+    monkeypatch.setattr(images, "decode", failing)
 
 
 @pytest.mark.parametrize(
