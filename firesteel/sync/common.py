@@ -1,11 +1,15 @@
-"""The one model that the workers have together, in the middle of a round."""
+"""What strategies share: the one model that the workers have together in the middle of a round, and how long they wait."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from datetime import timedelta
 
+import torch
+import torch.distributed as dist
 from torch import nn
+from torch.distributed.constants import default_pg_timeout
 
 from firesteel.sync.base import SyncStrategy
 from firesteel.sync.flat import FlatBuffers, floating_state
@@ -30,3 +34,10 @@ def common_model(model: nn.Module, sync: SyncStrategy, world: World) -> Iterator
     finally:
         for tensor, before in zip(tensors, own):
             tensor.copy_(before)
+
+
+def group_timeout() -> timedelta:
+    """How long a collective of the process group waits."""
+    assert dist.group.WORLD is not None
+    backend = dist.group.WORLD._get_backend(torch.device("cpu"))
+    return getattr(getattr(backend, "options", None), "_timeout", default_pg_timeout)

@@ -10,12 +10,12 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.constants import default_pg_timeout
 from torch.optim import Optimizer
 
 from firesteel.data.loader import Batch
 from firesteel.errors import WorkerFailed
 from firesteel.sync.base import SyncStrategy
+from firesteel.sync.common import group_timeout
 from firesteel.sync.flat import FlatBuffers, FlatVector, broadcast_model, floating_state
 from firesteel.world import World
 
@@ -170,7 +170,7 @@ class ElasticAveraging(SyncStrategy):
             self._threads[rank].start()
 
     def _wait_for_others(self) -> None:
-        timeout_s = _group_timeout().total_seconds()
+        timeout_s = group_timeout().total_seconds()
         while missing := {rank: thread for rank, thread in self._threads.items() if thread.is_alive()}:
             for rank in missing:
                 if time.monotonic() - self._heard[rank] > timeout_s:
@@ -213,9 +213,3 @@ def _receive(tensor: Tensor, rank: int, tag: int) -> None:
     work = dist.irecv(tensor, rank, tag=tag)
     assert work is not None
     work.wait(_PATIENCE)
-
-
-def _group_timeout() -> timedelta:
-    assert dist.group.WORLD is not None
-    backend = dist.group.WORLD._get_backend(torch.device("cpu"))
-    return getattr(getattr(backend, "options", None), "_timeout", default_pg_timeout)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import mmap
 import os
+import platform
 import secrets
 import struct
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -14,10 +16,15 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from firesteel.errors import WorkerFailed
+from firesteel.sync.common import group_timeout
 from firesteel.world import World
 
 _ALIGNMENT = 64
 """Bytes: a cache line, and what vector instructions want. A network whose tensors lie askew computes a tenth slower."""
+
+_LOOKS, _NAP_S = 2_000, 50e-6
+"""A worker gives way to others so often while it waits, then naps: where there are more workers than cores it must not take one."""
 
 _BLOCK_BYTES = 256 << 10
 """What is added up at a time stays in the processor's cache."""
@@ -46,10 +53,12 @@ class SharedTensors:
         self._memory, self._world, self._regions = memory, world, regions
         self.num_bytes = num_bytes
         size = world.world_size
-        header = _aligned(size * 8)
+        header = _header_bytes(size)
         self._starts = [header + rank * part_bytes for rank in range(size)]
         self._weights = torch.frombuffer(memory, dtype=torch.float64, count=size)
-        self._met = torch.zeros(1)
+        self._meetings = memoryview(memory)[_aligned(size * 8) : _aligned(size * 8) + size * _ALIGNMENT].cast("q")
+        self._meeting = 0
+        self._timeout_s = group_timeout().total_seconds()
 
     @classmethod
     def of(cls, tensors: Iterable[Tensor], world: World) -> SharedTensors | None:
@@ -60,14 +69,14 @@ class SharedTensors:
 
         Returns:
             None, on all ranks, where that cannot be: workers on several hosts or in several containers, a GPU, tensors
-            that overlap each other, a system other than Linux.
+            that overlap each other, a system other than Linux on x86.
         """
         given = list(tensors)
-        possible = world.local_world_size == world.world_size and _can_move(given) and hasattr(os, "memfd_create")
+        possible = world.local_world_size == world.world_size and _can_move(given) and _can_share()
         if not _all(possible):
             return None
         regions, places, part_bytes = _layout(given)
-        memory = _common_memory(_aligned(world.world_size * 8) + world.world_size * part_bytes, world)
+        memory = _common_memory(_header_bytes(world.world_size) + world.world_size * part_bytes, world)
         if not _all(memory is not None):
             return None
         assert memory is not None
@@ -114,8 +123,29 @@ class SharedTensors:
         tensor.data = moved
 
     def _meet(self) -> None:
-        """Wait for all workers; what they have written before is there afterwards."""
-        dist.all_reduce(self._met)
+        """Wait for all workers; what they have written before is there afterwards.
+
+        Each counts its meetings in a cache line of its own and looks at those of the others: they are there within less than gloo
+        takes to wake its thread. A worker that is lost never comes; the others are ended as soon as that is known.
+        """
+        self._meeting += 1
+        words = _ALIGNMENT // 8
+        self._meetings[self._world.rank * words] = self._meeting
+        looks, began = 0, time.monotonic()
+        while missing := [r for r in range(self._world.world_size) if self._meetings[r * words] < self._meeting]:
+            looks += 1
+            time.sleep(0 if looks < _LOOKS else _NAP_S)
+            if looks % _LOOKS == 0 and time.monotonic() - began > self._timeout_s:
+                raise WorkerFailed(
+                    f"rank {missing[0]} of {self._world.world_size} has not come to average for {self._timeout_s:.0f} s,"
+                    f" rank {self._world.rank} says.",
+                    rank=missing[0],
+                )
+
+
+def _can_share() -> bool:
+    """On Linux; and where a store is never seen before one that was made earlier, which the meetings rely on."""
+    return hasattr(os, "memfd_create") and platform.machine() in ("x86_64", "AMD64")
 
 
 def _can_move(tensors: Sequence[Tensor]) -> bool:
@@ -176,6 +206,11 @@ def _all(here: bool) -> bool:
     answer = torch.tensor([float(here)])
     dist.all_reduce(answer, op=dist.ReduceOp.MIN)
     return bool(answer.item())
+
+
+def _header_bytes(world_size: int) -> int:
+    """Weights, and a cache line for the meetings of each worker."""
+    return _aligned(world_size * 8) + world_size * _ALIGNMENT
 
 
 def _aligned(num_bytes: int) -> int:
