@@ -23,6 +23,9 @@ from firesteel.world import LOOPBACK, QUIET, World, listening_socket
 _ECHO_GRACE_S = 5.0
 """After the first failure the others get this long to notice and report; then they are ended."""
 
+_LOST_GRACE_S = 0.5
+"""The same after a worker that ended without a word: it has told nobody, and who exchanges nothing just then does not notice."""
+
 
 class LocalProcesses(Launcher):
     """Workers as processes of this host."""
@@ -93,8 +96,9 @@ def _wait(guards: list[Guard]) -> list[Report]:
         reports = [guard.report for guard in guards]
         if all(report is not None for report in reports):
             return [report for report in reports if report is not None]
-        if deadline is None and any(report is not None and report.error for report in reports):
-            deadline = time.monotonic() + _ECHO_GRACE_S
+        failed = [report.error for report in reports if report is not None and report.error]
+        if deadline is None and failed:
+            deadline = time.monotonic() + (_LOST_GRACE_S if "WorkerLost" in failed else _ECHO_GRACE_S)
         if deadline is not None and time.monotonic() > deadline:
             return [
                 report or Report(guard.world.rank, guard.world.host, error="WorkerLost", echo=True,

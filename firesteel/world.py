@@ -139,6 +139,7 @@ class Meeting:
         self._world, self._rendezvous = world, rendezvous
         self._store: TCPStore | None = None
         self._act: Callable[[str], object] | None = None
+        self._left = False
 
     @property
     def store(self) -> TCPStore:
@@ -177,12 +178,14 @@ class Meeting:
         self._act = act
 
     def _listen(self) -> None:
-        with contextlib.suppress(Exception):  # rank 0, which serves the store, has ended
+        try:
             store = self.client()
             store.wait([_FAILED], timedelta(days=365))
             rank, _, reason = store.get(_FAILED).decode().partition(" ")
-            if self._act is not None and int(rank) != self._world.rank:
-                self._act(f"rank {rank} {reason}")
+        except Exception:  # the connection to rank 0 is closed, which serves the store until all have left
+            rank, reason = "0", "has ended"
+        if self._act is not None and not self._left and int(rank) != self._world.rank:
+            self._act(f"rank {rank} {reason}")
 
     def wait_for_all(self) -> None:
         """Return when every rank is ready.
@@ -233,6 +236,7 @@ class Meeting:
 
     def _leave_together(self) -> None:
         """Rank 0, which serves the store, stays until all others need it no more."""
+        self._left = True
         self.store.set(f"left/{self._world.rank}", "")
         if self._world.rank == 0:
             others = [f"left/{rank}" for rank in range(self._world.world_size)]
