@@ -3,7 +3,7 @@
     python benchmarks/direct.py --images FOLDER [--rows 15500 155000] [--epochs 1 5] [--runs 2] [--master local[2]]
 
 FOLDER holds class folders of pictures; of each row count a folder is made that repeats them (hard links), in two classes as in
-the report that Firesteel answers (15,500 images, 2 classes). Network `cnn`, 32x32, two workers of one thread, batch size 32 each.
+a report on CNNs with Deeplearning4j on Spark (15,500 images, 2 classes). Network `cnn`, 32x32, two workers of one thread, batch size 32 each.
 
 * prepared: `firesteel prepare`, `firesteel train`, `firesteel evaluate`: what the first run on a source costs;
 * again: `firesteel train` and `firesteel evaluate` on the dataset that is there: what every further run costs;

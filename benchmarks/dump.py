@@ -3,7 +3,7 @@
     python benchmarks/dump.py [--gigabytes 0.2 2] [--master local-cluster[2,1,1024]] [--seed 1] [--folder FOLDER]
 
 The dump is made here: records `{_id, category_id, imgs: [{picture}]}` of 1 to 4 pictures of 180x180 pixels, in categories whose sizes
-are as in the report that Firesteel answers (7,069,896 records in 5,270 categories; quartiles 69, 200, 718.5 pictures, mean 1,341, the
+are as in a report on CNNs with Deeplearning4j on Spark (7,069,896 records in 5,270 categories; quartiles 69, 200, 718.5 pictures, mean 1,341, the
 largest 79,640), scaled down. Pictures are JPEGs of noise and shapes from a pool, about 6 kB each, as there.
 
 Driver and executors have heaps of 1 GB (`spark.driver.memory`, and the third number of local-cluster). Reported for each size: seconds

@@ -342,7 +342,7 @@ def kill_once(once: str, function: Callable[..., Any], *arguments: Any) -> Any:
 
 
 def test_iris_trains_to_the_network_of_39_parameters(spark: Any, tmp_path: Path) -> None:
-    """R4's 4-3-3-3 network, from the file to predictions of its rows."""
+    """The 4-3-3-3 network of 39 parameters, from the file to predictions of its rows."""
     source = real_data("iris") / "iris.txt"
     schema = (
         "sepal_length double, sepal_width double, petal_length double, petal_width double, species categorical(0|1|2)"
@@ -360,7 +360,7 @@ def test_iris_trains_to_the_network_of_39_parameters(spark: Any, tmp_path: Path)
 
 
 def test_storm_reports_prepare(spark: Any, tmp_path: Path) -> None:
-    """R4's worked example: latitude, longitude and the type of each report."""
+    """The worked example of DataVec's slides: latitude, longitude and the type of each report."""
     source = real_data("storm-reports") / "reports.csv"
     schema = (
         "datetime time(yyMMdd-HHmm), severity string, location string, county string, state string, lat double, lon double,"

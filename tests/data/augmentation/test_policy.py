@@ -22,7 +22,7 @@ def test_a_policy_goes_through_a_file(policy, suffix, tmp_path):
 
 
 def test_default_is_the_nine_operations_of_the_report():
-    """Names, probabilities and ranges of R1, in its order."""
+    """Names, probabilities and ranges of the report that they are from, in its order."""
     found = [(each.name, each.probability) for each in Policy.of("default").operations]
     assert found == [
         ("flip", 1.0), ("rotate90", 0.9), ("rotate90", 0.9), ("rotate90", 0.9), ("rotate", 0.5), ("rotate", 0.5),
