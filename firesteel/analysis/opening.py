@@ -6,7 +6,6 @@ import contextlib
 import os
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -15,24 +14,18 @@ from firesteel.analysis.results import Analysis, TableAnalysis
 from firesteel.analysis.sources import PreparedRows
 from firesteel.data.manifest import MANIFEST_NAME, Dataset
 from firesteel.data.sources import FORMATS, Source, open_source
-from firesteel.data.sources.base import is_hidden
 from firesteel.errors import ConfigError, DataError
 from firesteel.runtime import Runtime, Watch, local_launcher
 from firesteel.specs import did_you_mean
 from firesteel.storage import Place
 from firesteel.tables.schema import Schema
+from firesteel.tables.source import TABLE_FORMATS, is_table, table_format
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
-TABLE_FORMATS = ("csv", "tsv", "parquet", "json")
-
-_SUFFIXES = {".csv": "csv", ".tsv": "tsv", ".tab": "tsv", ".parquet": "parquet", ".json": "json", ".jsonl": "json",
-             ".ndjson": "json"}  # fmt: skip
 _FEW_ROWS = 4000
 """Fewer are sooner done in this process than other processes are started."""
-
-_COMPRESSIONS = (".gz", ".bz2", ".zst", ".lz4", ".snappy")
 
 
 def analyze_anything(
@@ -58,9 +51,8 @@ def analyze_anything(
         return _analyze_frame(source, schema, watch)
     prepared = _prepared(source, format)
     place = prepared.place if prepared is not None else Place.of(source)  # type: ignore[arg-type]
-    kind = None if prepared is not None else table_format(place, format)
-    if kind is not None:
-        return _analyze_table(place, kind, runtime, schema, header, delimiter, watch)
+    if prepared is None and is_table(place.uri, format):
+        return _analyze_table(place, table_format(place.uri, format), runtime, schema, header, delimiter, watch)
     if schema is not None or delimiter is not None or not header:
         raise ConfigError(f"schema, header and delimiter are for tables; {place} is none. Leave them out.")
     rows = PreparedRows(prepared) if prepared is not None else _source(place, format, format_options)
@@ -110,26 +102,6 @@ def _tasks(runtime: Runtime, workers: int | None, rows: Source | PreparedRows) -
 
 
 # -- tables -----------------------------------------------------------------------------------------------------------
-
-
-def table_format(place: Place, format: str) -> str | None:
-    """csv, tsv, parquet or json if a place holds a table, as its name or the names in it say; else None."""
-    if format != "auto":
-        return format if format in TABLE_FORMATS else None
-    own = _format_of(place.name)
-    if own is not None or not place.is_dir():
-        return own
-    if any(not is_hidden(name) and "=" not in name for name in place.folders()):
-        return None  # class folders; a table may be partitioned: year=2016/
-    names = (entry.path.rpartition("/")[2] for entry in place.files())
-    found = Counter(_format_of(name) for name in names if not is_hidden(name) and not name.startswith("_"))
-    (common, _), *_ = found.most_common() or [(None, 0)]
-    return common
-
-
-def _format_of(name: str) -> str | None:
-    stem, suffix = os.path.splitext(name.lower())
-    return _SUFFIXES.get(os.path.splitext(stem)[1] if suffix in _COMPRESSIONS else suffix)
 
 
 def _analyze_table(

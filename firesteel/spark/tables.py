@@ -17,8 +17,10 @@ import pyarrow as pa
 
 from firesteel.errors import ConfigError
 from firesteel.spark.barrier import map_partitions
+from firesteel.spark.expressions import quoted
 from firesteel.spark.places import explained, spark_path
 from firesteel.spark.text_tables import csv_layout, json_layout, lines_of
+from firesteel.spark.transform import column_of_field
 from firesteel.specs import did_you_mean
 from firesteel.tables.dialect import Dialect
 from firesteel.tables.inference import TypeVotes, schema_from_votes, votes_of
@@ -32,7 +34,7 @@ from firesteel.tables.records import (
     LinesReader,
     RecordReader,
 )  # fmt: skip
-from firesteel.tables.schema import Column, Schema
+from firesteel.tables.schema import Schema
 from firesteel.tables.source import SQL, TABLE, table_format
 
 if TYPE_CHECKING:
@@ -240,7 +242,7 @@ def _typed_table(frame: DataFrame, options: TableOptions, dialect: Dialect | Non
     from pyspark.sql.pandas.types import to_arrow_type
 
     dialect = dialect or Dialect(format="rows", null_values=options.null_values)
-    own, other = schema_of(frame)
+    own, other = _single_columns(frame)
     notes: tuple[str, ...] = ()
     if options.columns is None:
         schema = own
@@ -264,31 +266,20 @@ def _typed_table(frame: DataFrame, options: TableOptions, dialect: Dialect | Non
     return TableFrame(chosen, ColumnsReader(), schema, tuple(frame.columns), dialect, notes)
 
 
-def schema_of(frame: DataFrame) -> tuple[Schema, dict[str, str]]:
+def _single_columns(frame: DataFrame) -> tuple[Schema, dict[str, str]]:
     """The schema of a DataFrame's columns of single values, and the types of its other columns.
 
-    NaN and infinity are valid, as they are to Spark; decimals are doubles, dates are times.
+    NaN and infinity are valid, as they are to Spark.
     """
-    kinds = {
-        "string": "string", "varchar": "string", "char": "string", "tinyint": "integer", "smallint": "integer",
-        "int": "integer", "bigint": "long", "float": "double", "double": "double", "decimal": "double",
-        "boolean": "boolean", "timestamp": "time", "timestamp_ntz": "time", "date": "time", "binary": "bytes",
-    }  # fmt: skip
     columns, other = [], {}
     for each in frame.schema.fields:
-        text = each.dataType.simpleString()
-        kind = kinds.get(text.partition("(")[0])
-        if kind is None or not each.name.strip():
-            other[each.name] = text[:60]
-            continue
-        free = {"nan": True, "infinite": True} if kind == "double" else {}
-        columns.append(Column.model_validate({"name": each.name, "type": kind} | free))
+        column = column_of_field(each) if each.name.strip() else None
+        if column is None or column.sequence:
+            other[each.name] = each.dataType.simpleString()[:60]
+        else:
+            free = {"nan": True, "infinite": True} if column.type == "double" else {}
+            columns.append(column.model_copy(update=free))
     return Schema(columns=tuple(columns)), other
 
 
-def quoted(name: str) -> str:
-    """A column's name for SQL."""
-    return "`" + name.replace("`", "``") + "`"
-
-
-__all__ = ["TableFrame", "only", "open_table", "quoted", "read_table", "schema_of", "spark_path"]
+__all__ = ["TableFrame", "only", "open_table", "read_table", "spark_path"]

@@ -53,21 +53,30 @@ def schema_of(frame: DataFrame) -> Schema:
     Raises:
         ConfigError: naming a column of a type that has no counterpart (struct, map, interval, ...).
     """
-    return Schema.from_columns(_column(field.name, field.dataType) for field in frame.schema.fields)
+    return Schema.from_columns(map(_column, frame.schema.fields))
 
 
-def _column(name: str, kind: T.DataType) -> Column:
+def _column(field: T.StructField) -> Column:
+    column = column_of_field(field)
+    if column is None:
+        raise ConfigError(
+            f"column {field.name!r} is {field.dataType.simpleString()}, which no column of a schema can be ({', '.join(SPARK_TYPES)}, or"
+            " a list of those). Leave it out, or take out of it what you need."
+        )
+    return column
+
+
+def column_of_field(field: T.StructField) -> Column | None:
+    """A column of a DataFrame as one of a schema; None if it is of a type that has no counterpart."""
+    kind = field.dataType
     sequence = isinstance(kind, T.ArrayType)
     single = kind.elementType if isinstance(kind, T.ArrayType) else kind
     found = _TYPES.get(type(single))
     if isinstance(single, T.DecimalType):
         found = "long" if single.scale == 0 and single.precision <= 18 else "double"
     if found is None or (sequence and isinstance(single, _WITHOUT_ZONE)):
-        raise ConfigError(
-            f"column {name!r} is {kind.simpleString()}, which no column of a schema can be ({', '.join(SPARK_TYPES)}, or a list of"
-            " those). Leave it out, or take out of it what you need."
-        )
-    return Column(name=name, type=found, sequence=sequence)  # type: ignore[arg-type]
+        return None
+    return Column(name=field.name, type=found, sequence=sequence)  # type: ignore[arg-type]
 
 
 def checked(frame: DataFrame, schema: Schema) -> DataFrame:
@@ -91,7 +100,7 @@ def checked(frame: DataFrame, schema: Schema) -> DataFrame:
                 f"the DataFrame has no column {column.name!r}, which the schema says. It has {', '.join(frame.columns)}."
                 f"{did_you_mean(column.name, frame.columns)}"
             )
-        found = _column(column.name, have[column.name])
+        found = _column(T.StructField(column.name, have[column.name]))
         decimal = isinstance(have[column.name], T.DecimalType) and column.type == "double"
         if found.sequence != column.sequence or not (decimal or _fits(found.type, column.type)):
             raise ConfigError(

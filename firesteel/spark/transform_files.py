@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import secrets
 import time
@@ -25,6 +24,7 @@ from firesteel.tables.expressions import SPARK_TYPES, Ref
 from firesteel.tables.output import PROCESS_NAME, SCHEMA_NAME, check_output
 from firesteel.tables.process import TransformProcess
 from firesteel.tables.schema import Column, Schema
+from firesteel.tables.source import is_table, table_format
 from firesteel.tables.values import parsed
 
 if TYPE_CHECKING:
@@ -135,11 +135,6 @@ def _opened(
         raise _failed(source, error) from error
 
 
-_SUFFIXES = {
-    ".csv": "csv", ".tsv": "tsv", ".txt": "csv", ".json": "json", ".jsonl": "json", ".ndjson": "json", ".parquet": "parquet",
-}  # fmt: skip
-
-
 def source_format(source: Place) -> str:
     """csv, tsv, json or parquet, by the names of the files.
 
@@ -149,17 +144,16 @@ def source_format(source: Place) -> str:
     """
     if not source.exists():
         raise DataError(f"there is nothing at {source}. Check the path; on a cluster every worker must see it.")
-    names = [source.name] if not source.is_dir() else [entry.path for entry in source.files()]
-    names = [name for name in names if not re.search(r"(^|/)[._]", name) or name == source.name]
-    if not names:
+    if source.is_dir() and not any(source.files()):
         raise DataError(f"{source} holds no files.")
-    kinds = {_SUFFIXES.get(os.path.splitext(re.sub(r"\.(gz|bz2|zst)$", "", name))[1].lower()) for name in names}
-    if len(kinds) != 1 or None in kinds:
+    if source.name.lower().endswith(".txt"):
+        return "csv"
+    if not is_table(source.uri, "auto"):
         raise ConfigError(
-            f"{source}: cannot tell the format from the names of the files, such as {names[0]!r}. They must all end alike, with one"
-            f" of {', '.join(_SUFFIXES)} (.gz, .bz2 or .zst may follow)."
+            f"{source}: cannot tell the format from the names of the files. They must all end alike, with .csv, .tsv, .json, .jsonl or"
+            " .parquet; what says that they are compressed (.gz, .bz2, ...) may follow."
         )
-    return str(next(iter(kinds)))
+    return table_format(source.uri, "auto")
 
 
 def _read_text(spark: SparkSession, source: Place, kind: str, schema: Schema, header: bool) -> DataFrame:

@@ -71,10 +71,13 @@ def listing(where: str) -> tuple[list[list[Any]] | None, int | None]:
 
 
 def _format_of_folder(where: str) -> str | None:
-    """The format of a folder's files, if all that are not hidden have the same; None if not, or nobody can look."""
+    """The format of a folder's files, if all that are not hidden have the same; None if not, or nobody can look.
+
+    Folders in it are those of a partitioned table (``year=2016/``), or it holds no table: they may be classes of pictures.
+    """
     try:
         place = Place.of(where)
-        if not place.is_dir():
+        if not place.is_dir() or any("=" not in name and not _is_hidden(name) for name in place.folders()):
             return None
         formats: set[str | None] = set()
         for entry in place.files():

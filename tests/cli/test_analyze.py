@@ -52,7 +52,7 @@ def test_a_table_on_the_terminal_and_as_json(tmp_path: Path) -> None:
     ("arguments", "status", "message"),
     [
         (["/no/such/place"], 1, "there is no source at /no/such/place"),
-        (["{tmp}/note.txt"], 2, "Say it with --format: images, bson, idx, cifar, dataset, csv, tsv, parquet, json"),
+        (["{tmp}/note.txt"], 2, "Say it with --format: images, bson, idx, cifar, dataset, csv, tsv, json, parquet"),
         (["{tmp}/none.csv"], 1, "there is no table at"),
         (["{tmp}/none.csv", "--engine", "local"], 2, "tables are read by Spark"),
         (["{pictures}", "--format", "cvs"], 2, "Did you mean 'csv'"),

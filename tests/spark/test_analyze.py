@@ -13,10 +13,9 @@ import pytest
 
 import firesteel
 from firesteel.analysis.images import ImageAnalysis
-from firesteel.analysis.opening import table_format
 from firesteel.analysis.results import TableAnalysis
 from firesteel.errors import ConfigError, DataError
-from firesteel.storage import Place
+from firesteel.tables.source import is_table, table_format
 from tests.conftest import real_data
 
 pytestmark = pytest.mark.spark
@@ -164,10 +163,10 @@ def test_tables_on_storage(spark: Any, tmp_path: Path) -> None:
         analysed(tmp_path / "x.tsv", spark=spark, header=False, schema="a string, b string, c string")
     with pytest.raises(DataError, match="there is no table"):
         analysed(tmp_path / "none.csv", spark=spark)
-    assert table_format(Place.of(tmp_path / "p"), "auto") == "parquet"
+    assert table_format(str(tmp_path / "p"), "auto") == "parquet"
     (tmp_path / "classes" / "a").mkdir(parents=True)
     (tmp_path / "classes" / "labels.csv").write_text("x")
-    assert table_format(Place.of(tmp_path / "classes"), "auto") is None
+    assert not is_table(str(tmp_path / "classes"), "auto")
 
 
 def test_pictures_have_the_same_figures_with_and_without_spark(spark: Any, image_folder: Path) -> None:
