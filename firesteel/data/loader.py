@@ -26,32 +26,45 @@ class Normalizer:
     Attributes:
         multiply: float32 of shape (channels, 1, ...), to broadcast over (B, channels, ...).
         add: the same.
+        reverse: whether the channels come out in the opposite order: BGR, as the networks of Caffe take them.
     """
 
     multiply: Tensor
     add: Tensor
+    reverse: bool = False
 
     @classmethod
-    def of(cls, mean: list[float], std: list[float], scale: float, num_dims: int, device: torch.device) -> Normalizer:
+    def of(
+        cls,
+        mean: list[float],
+        std: list[float],
+        scale: float,
+        num_dims: int,
+        device: torch.device,
+        *,
+        reverse: bool = False,
+    ) -> Normalizer:
         """From statistics of ``value * scale``; channels that never vary are only shifted.
 
         Args:
-            mean: one a channel.
-            std: one a channel.
+            mean: one a channel, in the order in which they come in.
+            std: the same.
             scale: of the raw values.
             num_dims: of one row's features, channels included.
             device: of the batches.
+            reverse: see :class:`Normalizer`.
         """
         shape = (len(mean),) + (1,) * (num_dims - 1)
         deviation = torch.tensor([value if value > 1e-12 else 1.0 for value in std], dtype=torch.float64)
         multiply = scale / deviation
         add = -torch.tensor(mean, dtype=torch.float64) / deviation
-        return cls(multiply.float().reshape(shape).to(device), add.float().reshape(shape).to(device))
+        return cls(multiply.float().reshape(shape).to(device), add.float().reshape(shape).to(device), reverse)
 
     def __call__(self, features: Tensor) -> Tensor:
         """(B, channels, ...) of any dtype -> float32, same shape, in memory of its own."""
         # A copy and two passes in place: on batches of this size a third of the time of one addcmul that broadcasts.
-        return features.to(torch.float32, copy=True).mul_(self.multiply).add_(self.add)
+        result = features.to(torch.float32, copy=True).mul_(self.multiply).add_(self.add)
+        return result.flip(1) if self.reverse else result
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from firesteel.data.cache import load_rows
-from firesteel.data.loader import Normalizer
 from firesteel.data.manifest import Dataset
 from firesteel.data.order import Slice, lane_slices
 from firesteel.data.progress import TaskProgress
@@ -71,8 +70,7 @@ def _batches(
     dataset: Dataset, payload: EvaluatePayload, slices: list[Slice], description: ModelDescription, device: torch.device
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Batches of normalised features and labels; a bounded part of the rows is in memory at a time."""
-    scaling = description.normalization
-    normalize = Normalizer.of(scaling.mean, scaling.std, scaling.scale, len(description.feature.shape), device)
+    normalize = description.normalizer(device)
     row_bytes = int(np.prod(dataset.feature.shape)) * np.dtype(dataset.feature.dtype).itemsize
     for part in _cut(slices, max(payload.batch_size, _CHUNK_BYTES // row_bytes)):
         rows = load_rows(dataset, payload.split, [part], budget_bytes=1 << 62, threads=torch.get_num_threads())

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from firesteel.data.loader import Normalizer
 from firesteel.errors import ConfigError, FormatError
 from firesteel.formats import images
 from firesteel.formats.images import ImageSpec
@@ -87,10 +86,7 @@ class Predictor:
         self._world = World().on_device(device)
         self._batch_size = batch_size
         self._model = load_model(folder, self.description, model).to(self._world.torch_device)
-        scaling = self.description.normalization
-        self._normalize = Normalizer.of(
-            scaling.mean, scaling.std, scaling.scale, len(self.input_shape), self._world.torch_device
-        )
+        self._normalize = self.description.normalizer(self._world.torch_device)
 
     @property
     def labels(self) -> list[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -20,7 +20,10 @@ from firesteel.specs import Spec
 from firesteel.storage import Place
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor, nn
+
+    from firesteel.data.loader import Normalizer
 
 FORMAT_VERSION = 1
 DESCRIPTION_NAME = "model.json"
@@ -36,6 +39,8 @@ class ModelDescription(BaseModel):
         importable: False if the factory was a callable without a name; then it must be passed again to load the model.
         feature: dtype and shape of one raw input row.
         normalization: ``(value * scale - mean) / std`` per channel is what the network sees.
+        channel_order: of pictures in the network: ``bgr`` turns the channels round, after they are normalised. Datasets and
+            ``normalization`` hold RGB.
         labels: class names, in the order of the outputs.
         parameters: number of them.
         trained_on: dataset and run that it came from; free for other tools to add to.
@@ -49,10 +54,25 @@ class ModelDescription(BaseModel):
     importable: bool = True
     feature: Feature
     normalization: Statistics
+    channel_order: Literal["rgb", "bgr"] = "rgb"
     labels: list[str]
     parameters: int
     trained_on: dict[str, Any] = Field(default_factory=dict)
     versions: dict[str, str] = Field(default_factory=lambda: {"firesteel": __version__})
+
+    def normalizer(self, device: torch.device) -> Normalizer:
+        """What makes raw rows, (B, *feature.shape), the network's input."""
+        from firesteel.data.loader import Normalizer
+
+        scaling = self.normalization
+        return Normalizer.of(
+            scaling.mean,
+            scaling.std,
+            scaling.scale,
+            len(self.feature.shape),
+            device,
+            reverse=self.channel_order == "bgr",
+        )
 
 
 def normalization_for(kind: str, statistics: Statistics) -> Statistics:

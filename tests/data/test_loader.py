@@ -176,3 +176,11 @@ def test_an_error_arrives_where_its_batch_would(prefetch):
     with pytest.raises(RuntimeError, match="no more"):
         next(batches)
     assert fetching_threads() == []
+
+
+def test_channels_are_reversed_after_they_are_normalised() -> None:
+    pictures = torch.arange(2 * 3 * 2 * 2, dtype=torch.uint8).reshape(2, 3, 2, 2)
+    rgb = Normalizer.of([123.0, 117.0, 104.0], [1.0, 1.0, 1.0], 1.0, 3, CPU)(pictures)
+    bgr = Normalizer.of([123.0, 117.0, 104.0], [1.0, 1.0, 1.0], 1.0, 3, CPU, reverse=True)(pictures)
+    assert torch.equal(bgr, rgb[:, [2, 1, 0]])
+    assert float(bgr[0, 0, 0, 0]) == 8 - 104.0  # the blue of the first pixel, less the mean of blue
