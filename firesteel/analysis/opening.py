@@ -6,7 +6,7 @@ import contextlib
 import os
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from firesteel.analysis.driver import COMPARED, Tasks, analyze_rows, expected_rows, local_tasks
@@ -18,8 +18,9 @@ from firesteel.errors import ConfigError, DataError
 from firesteel.runtime import Runtime, Watch, local_launcher
 from firesteel.specs import did_you_mean
 from firesteel.storage import Place
+from firesteel.tables.options import TableOptions
 from firesteel.tables.schema import Schema
-from firesteel.tables.source import TABLE_FORMATS, is_table, table_format
+from firesteel.tables.source import SQL, TABLE, TABLE_FORMATS, is_table, table_format
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -34,8 +35,7 @@ def analyze_anything(
     *,
     format: str,
     schema: Schema | None,
-    header: bool,
-    delimiter: str | None,
+    reading: Mapping[str, Any],
     compare: int | None,
     workers: int | None,
     watch: Watch | None,
@@ -47,14 +47,22 @@ def analyze_anything(
         raise ConfigError(f"format must be one of {', '.join(formats)}, got {format!r}.{did_you_mean(format, formats)}")
     if compare is not None and compare < 1:
         raise ConfigError(f"compare must be at least 1 picture, got {compare}.")
+    options = TableOptions.reading(reading, schema)
     if not isinstance(source, str | os.PathLike | Place | Dataset):
         return _analyze_frame(source, schema, watch)
+    if isinstance(source, str) and source.startswith((SQL, TABLE)):
+        return _analyze_table(source, table_format(source, format), runtime, options, watch)
     prepared = _prepared(source, format)
     place = prepared.place if prepared is not None else Place.of(source)  # type: ignore[arg-type]
     if prepared is None and is_table(place.uri, format):
-        return _analyze_table(place, table_format(place.uri, format), runtime, schema, header, delimiter, watch)
-    if schema is not None or delimiter is not None or not header:
-        raise ConfigError(f"schema, header and delimiter are for tables; {place} is none. Leave them out.")
+        if runtime.engine != "local" and not place.exists():
+            raise DataError(f"there is no table at {place}. Check the path; on a cluster every worker must see it.")
+        return _analyze_table(place.uri, table_format(place.uri, format), runtime, options, watch)
+    if schema is not None or reading:
+        raise ConfigError(
+            f"{'schema' if schema is not None else next(iter(reading))} is for tables; {place} is none. Leave it out, or say the"
+            " format (csv, tsv, json, parquet)."
+        )
     rows = PreparedRows(prepared) if prepared is not None else _source(place, format, format_options)
     runtime.check(1)
     with _tasks(runtime, workers, rows) as tasks:
@@ -104,32 +112,24 @@ def _tasks(runtime: Runtime, workers: int | None, rows: Source | PreparedRows) -
 # -- tables -----------------------------------------------------------------------------------------------------------
 
 
-def _analyze_table(
-    place: Place,
-    kind: str,
-    runtime: Runtime,
-    schema: Schema | None,
-    header: bool,
-    delimiter: str | None,
-    watch: Watch | None,
-) -> Analysis:
+def _analyze_table(where: str, kind: str, runtime: Runtime, options: TableOptions, watch: Watch | None) -> Analysis:
     if runtime.engine == "local":
         raise ConfigError("tables are read by Spark. Leave the engine out, or say --engine spark.")
-    if not place.exists():
-        raise DataError(f"there is no table at {place}. Check the path; on a cluster every worker must see it.")
-    if delimiter is not None and kind != "csv":
-        raise ConfigError(f"delimiter is for csv; {place} is {kind}.")
     runtime = Runtime("spark", runtime.master, runtime.spark, runtime.conf, runtime.debug)
     runtime.check(1)
-    from firesteel.spark.analyze import read_frame
+    from firesteel.spark.analyze import open_frame
 
     with runtime.session() as spark:
-        frame = read_frame(spark, place, kind, schema=schema, header=header, delimiter=delimiter)
-        return _analyze_frame(frame, schema, watch, named=place.uri)
+        frame, notes = open_frame(spark, where, kind, options)
+        return _analyze_frame(frame, options.columns, watch, named=where, notes=notes)
 
 
 def _analyze_frame(
-    frame: DataFrame | Any, schema: Schema | None, watch: Watch | None, named: str = "DataFrame"
+    frame: DataFrame | Any,
+    schema: Schema | None,
+    watch: Watch | None,
+    named: str = "DataFrame",
+    notes: Callable[[], list[str]] = list,
 ) -> Analysis:
     if not hasattr(frame, "mapInArrow"):
         raise ConfigError(f"source must be a path, a Dataset or a Spark DataFrame, got {type(frame).__name__}.")
@@ -138,8 +138,8 @@ def _analyze_frame(
     began = time.monotonic()
     with _watched(frame.sparkSession, watch) as progress:
         summary = analyze_frame(frame, schema, progress)
-    notes = [] if summary.rows else ["the table has no rows"]
-    return TableAnalysis.of(summary, named, notes, time.monotonic() - began)
+    said = [*([] if summary.rows else ["the table has no rows"]), *notes()]
+    return TableAnalysis.of(summary, named, said, time.monotonic() - began)
 
 
 @contextlib.contextmanager

@@ -20,8 +20,6 @@ def analyze(
     *,
     format: str = "auto",
     schema: Any = None,
-    header: bool = True,
-    delimiter: str | None = None,
     compare: int | None = None,
     engine: Literal["spark", "local"] | None = None,
     master: str | None = None,
@@ -30,23 +28,24 @@ def analyze(
     watch: Watch | None = None,
     debug: bool = False,
     format_options: Mapping[str, str] | None = None,
+    **reading: Any,
 ) -> Analysis:
     """What a source, a prepared dataset or a table holds: figures, what is broken, what is there twice.
 
     Args:
         source: anything that ``prepare`` reads, a prepared dataset, a table (csv, tsv, parquet, json lines; a file or a
-            folder), or a DataFrame of any types.
+            folder; ``spark-sql:SELECT ...``; ``table:NAME``), or a DataFrame of any types.
         format: auto, images, bson, idx, csv, tsv, parquet or json.
         schema: of a table: a :class:`firesteel.tables.schema.Schema`, its text, or its file. Values that it forbids are
             counted as invalid, with examples. Without one types are those of the DataFrame, or inferred.
-        header: of csv and tsv: the first line names the columns. Without it the schema does.
-        delimiter: of csv; None is a comma.
         compare: at most about so many pictures are compared with each other for duplicates, of more a sample; None is
             2,000,000.
         engine, master, spark, debug: see :class:`Runtime`. Tables are read by Spark, also if nothing is said.
         workers: processes of the local engine; None is one a core.
         watch: shows the progress.
         format_options: of the format; for bson the names of the fields.
+        reading: of tables: header, delimiter, quote, escape, multiline, charset, null_values, see
+            :class:`firesteel.tables.options.TableOptions`.
 
     Returns:
         an :class:`firesteel.analysis.images.ImageAnalysis` or a :class:`firesteel.analysis.results.TableAnalysis`.
@@ -62,6 +61,6 @@ def analyze(
     parsed = None if schema is None else Schema.parse(schema)
     return analyze_anything(
         source, runtime,
-        format=format, schema=parsed, header=header, delimiter=delimiter, compare=compare, workers=workers, watch=watch,
+        format=format, schema=parsed, reading=reading, compare=compare, workers=workers, watch=watch,
         format_options=format_options or {},
     )  # fmt: skip

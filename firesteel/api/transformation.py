@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from firesteel.api.paths import Path
-from firesteel.errors import ConfigError
+from firesteel.errors import ConfigError, DataError
 from firesteel.runtime import Runtime
 from firesteel.storage import Place
+from firesteel.tables.source import SQL, TABLE, is_table, table_format
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -24,7 +25,7 @@ def transform(
     process: Path | TransformProcess,
     *,
     schema: str | Schema | None = None,
-    header: bool = True,
+    source_format: str = "auto",
     format: Literal["csv", "parquet", "json"] = "csv",
     write_header: bool = True,
     files: int | None = None,
@@ -32,20 +33,23 @@ def transform(
     master: str | None = None,
     spark: SparkSession | None = None,
     debug: bool = False,
+    **reading: Any,
 ) -> Transformed:
     """Read a table, apply a transform process with Spark, and write what comes out. DataFrames: see ``firesteel.spark.transformed``.
 
     Args:
-        source: a file or folder of CSV, TSV, JSON lines or Parquet.
+        source: a file or folder of CSV, TSV, JSON lines or Parquet; ``spark-sql:SELECT ...`` or ``table:NAME``.
         out: folder for the result. Beside the table stand the process with its statistics and the schema.
         process: or its ``.yaml`` or ``.json`` file.
         schema: of the source, where the file has none; Parquet brings its own.
-        header: whether text files begin with the names of the columns.
+        source_format: csv, tsv, json or parquet; auto goes by the names of the files.
         format: of the result.
         write_header: whether CSV files begin with the names of the columns.
         files: how many files; None leaves it to Spark.
         overwrite: replace an earlier result in that folder.
         master, spark, debug: see :class:`Runtime`; without a master Spark runs on this machine.
+        reading: header, delimiter, quote, escape, multiline, charset, null_values of the source, see
+            :class:`firesteel.tables.options.TableOptions`.
 
     Returns:
         where it is, and how many rows were read and written.
@@ -54,26 +58,55 @@ def transform(
         ConfigError: for a wrong option, or a step that does not fit the schema.
         DataError: if the source cannot be read, or something else lies in the folder.
     """
+    from firesteel.tables.options import TableOptions
     from firesteel.tables.output import check_apart, check_output
 
-    place, target = Place.of(source), Place.of(out)
+    target = Place.of(out)
     given, read = _process(process, schema)
+    options = TableOptions.reading(reading, given.initial_schema if given else None)
     if files is not None and files < 1:
         raise ConfigError(f"files must be at least 1, got {files}.")
-    check_apart(place, target)
+    where, kind = _source(source, source_format)
+    if kind not in ("sql", "table"):
+        check_apart(Place.of(where), target)
     if given is not None:
         check_output(target, given.final_schema, format, overwrite=overwrite)
     runtime = Runtime("spark", master, spark, debug=debug)
     runtime.check(1)
-    from firesteel.spark.transform_files import source_format, transform_files
+    from firesteel.spark.transform_files import transform_files
 
-    if source_format(place) != "parquet" and given is None:
+    if kind in ("csv", "tsv", "json") and given is None:
         read(None)  # says that there is no schema
     with runtime.session() as session:
         return transform_files(
-            session, place, target, read, schema=given.initial_schema if given else None, header=header, format=format,
-            write_header=write_header, files=files, overwrite=overwrite,
+            session, where, kind, target, read, options=options, format=format, write_header=write_header, files=files,
+            overwrite=overwrite,
         )  # fmt: skip
+
+
+def _source(source: Path, format: str) -> tuple[str, str]:
+    """Where a table is, and its format: ``csv``, ``tsv``, ``json``, ``parquet``, ``sql`` or ``table``.
+
+    Raises:
+        ConfigError: if the names do not tell the format.
+        DataError: if there is nothing.
+    """
+    if isinstance(source, str) and source.startswith((SQL, TABLE)):
+        return source, table_format(source, format)
+    place = Place.of(source)
+    if not place.exists():
+        raise DataError(f"there is nothing at {place}. Check the path; on a cluster every worker must see it.")
+    if place.is_dir() and not any(place.files()):
+        raise DataError(f"{place} holds no files.")
+    if format == "auto" and place.name.lower().endswith(".txt"):
+        format = "csv"  # what else: a transform process is for tables
+    if not is_table(place.uri, format):
+        raise ConfigError(
+            f"{place}: cannot tell the format from the names of the files. They must all end alike, with .csv, .tsv, .json, .jsonl or"
+            " .parquet; what says that they are compressed (.gz, .bz2, ...) may follow.\nOr say it: --source-format csv, tsv, json or"
+            " parquet (in Python source_format=...)."
+        )
+    return place.uri, table_format(place.uri, format)
 
 
 def _process(

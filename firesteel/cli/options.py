@@ -39,6 +39,24 @@ LabelPattern = Annotated[
 ]
 LabelLevel = Annotated[str | None, typer.Option(help="cifar: fine or coarse labels of CIFAR-100. Default: fine")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+Header = Annotated[
+    bool | None,
+    typer.Option("--header/--no-header", help="CSV: the first line of each file names the columns. Default: yes."),
+]
+Delimiter = Annotated[str | None, typer.Option(help="CSV: one character, or tab. Default: a comma.")]
+Quote = Annotated[str | None, typer.Option(help="CSV: around fields; '' for none. Default: \"")]
+Escape = Annotated[str | None, typer.Option(help="CSV: before a quote in quotes. Default: the quote, doubled.")]
+Multiline = Annotated[
+    bool | None,
+    typer.Option("--multiline", help="CSV: quoted fields may hold ends of lines. JSON: one list a file."),
+]
+Charset = Annotated[
+    str | None, typer.Option(help="Of CSV and JSON: utf-8, latin-1, cp1252, utf-16, ... Default: utf-8")
+]
+NullValue = Annotated[
+    list[str] | None,
+    typer.Option(metavar="TEXT", help="Table: means a missing value, as '' does. May be repeated."),
+]
 
 FORMAT_OPTIONS = (
     "id_field", "label_field", "picture_field", "labels", "file_column", "label_column", "split_column", "label_pattern",
@@ -49,6 +67,14 @@ FORMAT_OPTIONS = (
 def format_options(ctx: typer.Context) -> dict[str, str]:
     """Options of the source's format that the user gave."""
     return {name: ctx.params[name] for name in FORMAT_OPTIONS if ctx.params[name] is not None}
+
+
+def reading_options(ctx: typer.Context) -> dict[str, Any]:
+    """How the text of a table is read: the options that the user gave, by their names in Python."""
+    names = {name: name for name in ("header", "delimiter", "quote", "escape", "multiline", "charset")}
+    names["null_value"] = "null_values"
+    # An option that may be repeated is an empty list where it was not given.
+    return {python: ctx.params[name] for name, python in names.items() if ctx.params[name] not in (None, [], ())}
 
 
 def preparation_options(pairs: list[str]) -> dict[str, Any]:

@@ -115,6 +115,8 @@ def show_transformed(result: Transformed) -> None:
     say(f"Transformed {result.rows_read:,} rows into {result.rows_written:,} in {result.seconds:.1f} s.")
     say(f"  result   {result.place}")
     say(f"  columns  {result.process.final_schema}")
+    if result.broken:
+        say(f"  broken   {result.broken:,} left out; one: {result.example}")
     for name, count in result.nulls.items():
         say(f"  missing  {count:,} x {name}")
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterable, Iterator
+import secrets
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
+from pyspark.sql import Observation
+from pyspark.sql import functions as F
 
 from firesteel.analysis.driver import Tasks
 from firesteel.analysis.tables import TableColumn, TableSummary, summarise
@@ -16,8 +19,14 @@ from firesteel.spark import tasks
 from firesteel.spark.actions import collected
 from firesteel.spark.analyzed_columns import analyzed_columns
 from firesteel.spark.barrier import explain, map_tasks
+from firesteel.spark.expressions import quoted
+from firesteel.spark.places import explained, spark_path
+from firesteel.spark.tables import open_table, open_texts
 from firesteel.storage import Place
+from firesteel.tables.options import TableOptions
+from firesteel.tables.records import PROBLEM
 from firesteel.tables.schema import Schema
+from firesteel.tables.source import SQL, TABLE
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -87,46 +96,42 @@ def merge_summaries(columns: list[TableColumn], batches: Iterator[pa.RecordBatch
         yield tasks.result_batch(0, pickle.dumps(whole))
 
 
-def read_frame(
-    spark: SparkSession,
-    place: Place,
-    format: str,
-    *,
-    schema: Schema | None = None,
-    header: bool = True,
-    delimiter: str | None = None,
-) -> DataFrame:
-    """A table on storage as a DataFrame.
+def open_frame(
+    spark: SparkSession, where: str, kind: str, options: TableOptions
+) -> tuple[DataFrame, Callable[[], list[str]]]:
+    """A table as a DataFrame, and what tells, once that has been read, what a person should know.
+
+    CSV is read as preparation reads it, :mod:`firesteel.spark.tables`: records that are none are left out and counted. With a
+    schema its fields are texts, so that what is not of its type can be shown; without one their types are found out first.
 
     Args:
         spark: the session.
-        place: a file or a folder.
-        format: csv, tsv, parquet or json (one object a line).
-        schema: of a file without a header it names the columns, in order. Where there is one, everything is read as
-            texts, so that what is not of its type can be shown; without one Spark infers types, in another pass.
-        header: of csv and tsv: the first line names the columns.
-        delimiter: of csv; None is a comma, of tsv a tab.
+        where: a file or a folder, ``spark-sql:SELECT ...`` or ``table:NAME``.
+        kind: csv, tsv, json (one object a line), parquet, sql or table.
+        options: how it is read; the schema among them.
     """
-    path = f"file://{place.uri}" if place.is_local else place.uri
-    if format == "parquet":
-        return spark.read.parquet(path)
-    if format == "json":
-        return spark.read.json(path)
-    read = spark.read.options(
-        header=header,
-        sep=delimiter or ("\t" if format == "tsv" else ","),
-        quote='"',
-        escape='"',
-        inferSchema=schema is None,
-    )
-    frame = read.csv(path)
-    if schema is None or header:
-        return frame
-    from firesteel.errors import ConfigError
+    if kind not in ("csv", "tsv"):
+        with explained(where):
+            return _read_frame(spark, where, kind, options), list
+    opened = open_table if options.columns is None else open_texts
+    table = opened(spark, where, kind, options)
+    observed = Observation(f"broken-{secrets.token_hex(4)}")
+    broken = F.col(PROBLEM)
+    frame = table.frame.observe(observed, F.count(broken).alias("count"), F.min(broken).alias("example"))
 
-    if len(frame.columns) != len(schema):
-        raise ConfigError(
-            f"{place} has {len(frame.columns)} columns, the schema {len(schema)}: {', '.join(schema.names)}.\n"
-            "Without a header the schema names all columns, in their order."
-        )
-    return frame.toDF(*schema.names)
+    def notes() -> list[str]:
+        count, example = observed.get["count"], observed.get["example"]
+        said = f"{count:,} record{'s are' * (count > 1) or ' is'} broken and left out; {'one' if count > 1 else 'it'}: {example}"
+        return [*([said] if count else []), *table.notes]
+
+    return frame.where(broken.isNull()).select(*map(quoted, table.schema.names)), notes
+
+
+def _read_frame(spark: SparkSession, where: str, kind: str, options: TableOptions) -> DataFrame:
+    if kind == "sql":
+        return spark.sql(where.removeprefix(SQL))
+    if kind == "table":
+        return spark.table(where.removeprefix(TABLE))
+    if kind == "parquet":
+        return spark.read.parquet(spark_path(where))
+    return spark.read.options(multiLine=options.multiline, encoding=options.charset).json(spark_path(where))

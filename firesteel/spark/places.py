@@ -11,12 +11,17 @@ from firesteel.errors import ConfigError, DataError, FiresteelError, ResourceErr
 from firesteel.storage import Place
 
 
-def spark_path(where: str) -> str:
-    """A place as Spark calls it: its connector for Amazon's storage is ``s3a``."""
+def spark_path(where: str, *, written: bool = False) -> str:
+    """A place as Spark calls it: its connector for Amazon's storage is ``s3a``.
+
+    Args:
+        where: path or URI.
+        written: whether it is written to; a path that is read is a pattern to Spark.
+    """
     uri = Place.of(where).uri
     if uri.startswith("s3://"):
         return "s3a://" + uri.removeprefix("s3://")
-    return uri if "://" in uri else "file://" + _escaped(uri)
+    return uri if "://" in uri else "file://" + (uri if written else _escaped(uri))
 
 
 def _escaped(path: str) -> str:

@@ -34,7 +34,7 @@ from firesteel.tables.records import (
     LinesReader,
     RecordReader,
 )  # fmt: skip
-from firesteel.tables.schema import Schema
+from firesteel.tables.schema import Column, Schema
 from firesteel.tables.source import SQL, TABLE, table_format
 
 if TYPE_CHECKING:
@@ -168,6 +168,16 @@ def open_table(spark: SparkSession, where: str | DataFrame, format: str, options
         return _open_files(spark, where, table_format(where, format), options)
 
 
+def open_texts(spark: SparkSession, where: str, kind: str, options: TableOptions) -> TableFrame:
+    """A table of CSV or JSON lines with the texts of its fields, whatever types the options say: nothing is inferred, and only a
+    record that is no record has a problem.
+    """
+    with explained(where):
+        lines, reader, dialect = _open_lines(spark, where, kind, options)
+    schema = Schema(columns=tuple(Column(name=name, type="string") for name in reader.layout))
+    return TableFrame(lines, reader, schema, reader.layout, dialect)
+
+
 def only(table: TableFrame, names: Iterable[str]) -> TableFrame:
     """The same table with some of its columns; others are not looked at, so that what is wrong there does not matter."""
     kept = Schema(columns=tuple(table.schema[name] for name in dict.fromkeys(names)))
@@ -180,23 +190,30 @@ def only(table: TableFrame, names: Iterable[str]) -> TableFrame:
 
 
 def _open_files(spark: SparkSession, where: str, kind: str, options: TableOptions) -> TableFrame:
-    path = spark_path(where)
     if kind == "parquet":
-        return _typed_table(
-            spark.read.parquet(path), options, Dialect(format="parquet", null_values=options.null_values)
-        )
-    dialect = options.dialect("json" if kind == "json" else "csv", "\t" if kind == "tsv" else ",")
-    lines = lines_of(spark, path, dialect)
-    layout = (
-        json_layout(spark, path, dialect, options) if kind == "json" else csv_layout(lines, dialect, options, where)
-    )
-    reader = LinesReader(dialect, layout, layout)
+        frame = spark.read.parquet(spark_path(where))
+        return _typed_table(frame, options, Dialect(format="parquet", null_values=options.null_values))
+    lines, reader, dialect = _open_lines(spark, where, kind, options)
     notes: tuple[str, ...] = ()
     if options.columns is None:
-        schema, notes = _inferred(TableFrame(lines, reader, Schema(), layout, dialect))
+        schema, notes = _inferred(TableFrame(lines, reader, Schema(), reader.layout, dialect))
     else:
-        schema, notes = options.columns, _unused(layout, options.columns.names) if kind == "csv" else ()
-    return TableFrame(lines, replace(reader, wanted=schema.names), schema, layout, dialect, notes)
+        schema, notes = options.columns, _unused(reader.layout, options.columns.names) if kind != "json" else ()
+    return TableFrame(lines, replace(reader, wanted=schema.names), schema, reader.layout, dialect, notes)
+
+
+def _open_lines(
+    spark: SparkSession, where: str, kind: str, options: TableOptions
+) -> tuple[DataFrame, LinesReader, Dialect]:
+    """Lines of CSV or JSON, and what makes records of them with all their fields."""
+    path = spark_path(where)
+    dialect = options.dialect("json" if kind == "json" else "csv", "\t" if kind == "tsv" else ",")
+    lines = lines_of(spark, path, dialect)
+    if kind == "json":
+        layout = json_layout(spark, path, dialect, options)
+    else:
+        layout = csv_layout(lines, dialect, options, where)
+    return lines, LinesReader(dialect, layout, layout), dialect
 
 
 def _inferred(table: TableFrame) -> tuple[Schema, tuple[str, ...]]:
@@ -282,4 +299,4 @@ def _single_columns(frame: DataFrame) -> tuple[Schema, dict[str, str]]:
     return Schema(columns=tuple(columns)), other
 
 
-__all__ = ["TableFrame", "only", "open_table", "read_table", "spark_path"]
+__all__ = ["TableFrame", "only", "open_table", "open_texts", "read_table", "spark_path"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import re
 import secrets
 import time
 from collections.abc import Callable, Iterator
@@ -14,17 +13,20 @@ from pyspark.errors import PySparkException
 from pyspark.sql import Observation
 from pyspark.sql import functions as F
 
-from firesteel.errors import ConfigError, DataError
+from firesteel.errors import DataError
 from firesteel.spark.actions import interruptible
 from firesteel.spark.expressions import column_of, quoted
+from firesteel.spark.places import spark_path
+from firesteel.spark.tables import open_texts
 from firesteel.spark.transform import filled, schema_of, transformed
-from firesteel.specs import did_you_mean
 from firesteel.storage import Place
 from firesteel.tables.expressions import SPARK_TYPES, Ref
+from firesteel.tables.options import TableOptions
 from firesteel.tables.output import PROCESS_NAME, SCHEMA_NAME, check_output
 from firesteel.tables.process import TransformProcess
+from firesteel.tables.records import PROBLEM, RECORD
 from firesteel.tables.schema import Column, Schema
-from firesteel.tables.source import is_table, table_format
+from firesteel.tables.source import SQL, TABLE
 from firesteel.tables.values import parsed
 
 if TYPE_CHECKING:
@@ -48,6 +50,7 @@ class Transformed:
         place: folder with the files.
         process: that was applied, with all statistics filled in.
         rows_read, rows_written: how many.
+        broken: records that are none (too few fields, an open quote, no JSON), which were left out; and one of them.
         nulls: by column, how many of the written values are missing.
         seconds: that it took.
     """
@@ -58,23 +61,26 @@ class Transformed:
     rows_written: int
     nulls: dict[str, int]
     seconds: float
+    broken: int = 0
+    example: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """JSON values."""
         return {
-            "out": self.place.uri, "rows_read": self.rows_read, "rows_written": self.rows_written, "missing": self.nulls,
+            "out": self.place.uri, "rows_read": self.rows_read, "rows_written": self.rows_written, "broken": self.broken,
+            "missing": self.nulls,
             "schema": self.process.final_schema.to_mapping(), "seconds": round(self.seconds, 3),
         }  # fmt: skip
 
 
 def transform_files(
     spark: SparkSession,
-    source: Place,
+    source: str,
+    kind: str,
     out: Place,
     process: Callable[[Schema | None], TransformProcess],
     *,
-    schema: Schema | None,
-    header: bool,
+    options: TableOptions,
     format: Format,
     write_header: bool,
     files: int | None,
@@ -84,18 +90,18 @@ def transform_files(
 
     Args:
         spark: does the work.
-        source: a file or folder of ``.csv``, ``.tsv``, ``.json``, ``.jsonl`` (one object a line) or ``.parquet``.
+        source: a file or folder, ``spark-sql:SELECT ...`` or ``table:NAME``.
+        kind: csv, tsv, json (one object a line), parquet, sql or table.
         out: folder that is written.
         process: gives the process for the schema of the source, where the file has none itself.
-        schema: of the source; None takes that of the process, or of Parquet.
-        header: whether text files begin with the names of the columns.
+        options: how it is read; its schema, where the process has none: None takes that of what has types.
         format: of what is written.
         write_header: whether CSV files begin with the names of the columns.
         files: how many; None leaves it to Spark.
         overwrite: replace what an earlier transformation has written there.
     """
     began = time.monotonic()
-    frame, chosen = _opened(spark, source, process, schema, header)
+    frame, chosen, broken = _opened(spark, source, kind, process, options)
     check_output(out, chosen.final_schema, format, overwrite=overwrite)
     read, written = Observation(f"read-{secrets.token_hex(4)}"), Observation(f"written-{secrets.token_hex(4)}")
     try:
@@ -108,72 +114,63 @@ def transform_files(
             # First, so that what a killed driver leaves is known to be ours.
             (target / PROCESS_NAME).write_text(chosen.to_yaml())
             (target / SCHEMA_NAME).write_text(_written_schema(chosen.final_schema, format).to_yaml())
-            interruptible(spark, lambda: getattr(writer, format)(_uri(target)))
+            interruptible(spark, lambda: getattr(writer, format)(spark_path(target.uri, written=True)))
     except _SPARK_ERRORS as error:
         raise _failed(source, error) from error
     counts = written.get
     missing = {name: counts[f"n{i}"] for i, name in enumerate(result.columns) if counts[f"n{i}"]}
-    return Transformed(out, chosen, read.get["rows"], counts["rows"], missing, time.monotonic() - began)
+    lost: dict[str, Any] = {"count": 0, "example": None} if broken is None else broken.get
+    return Transformed(
+        out, chosen, read.get["rows"] + lost["count"], counts["rows"], missing, time.monotonic() - began,
+        lost["count"], lost["example"],
+    )  # fmt: skip
 
 
 def _opened(
     spark: SparkSession,
-    source: Place,
+    source: str,
+    kind: str,
     process: Callable[[Schema | None], TransformProcess],
-    schema: Schema | None,
-    header: bool,
-) -> tuple[DataFrame, TransformProcess]:
-    kind = source_format(source)
+    options: TableOptions,
+) -> tuple[DataFrame, TransformProcess, Observation | None]:
     try:
+        if kind in ("csv", "tsv", "json"):
+            chosen = process(options.columns)
+            frame, broken = _read_text(spark, source, kind, options, chosen.initial_schema)
+            return frame, chosen, broken
         if kind == "parquet":
-            frame = spark.read.parquet(_uri(source))
-            chosen = process(schema or schema_of(frame))
-            return frame, chosen
-        chosen = process(schema)
-        return _read_text(spark, source, kind, chosen.initial_schema, header), chosen
+            frame = spark.read.parquet(spark_path(source))
+        else:
+            frame = spark.sql(source.removeprefix(SQL)) if kind == "sql" else spark.table(source.removeprefix(TABLE))
+        return frame, process(options.columns or schema_of(frame)), None
     except _SPARK_ERRORS as error:
         raise _failed(source, error) from error
 
 
-def source_format(source: Place) -> str:
-    """csv, tsv, json or parquet, by the names of the files.
-
-    Raises:
-        ConfigError: if the names do not tell.
-        DataError: if there is nothing.
-    """
-    if not source.exists():
-        raise DataError(f"there is nothing at {source}. Check the path; on a cluster every worker must see it.")
-    if source.is_dir() and not any(source.files()):
-        raise DataError(f"{source} holds no files.")
-    if source.name.lower().endswith(".txt"):
-        return "csv"
-    if not is_table(source.uri, "auto"):
-        raise ConfigError(
-            f"{source}: cannot tell the format from the names of the files. They must all end alike, with .csv, .tsv, .json, .jsonl or"
-            " .parquet; what says that they are compressed (.gz, .bz2, ...) may follow."
-        )
-    return table_format(source.uri, "auto")
-
-
-def _read_text(spark: SparkSession, source: Place, kind: str, schema: Schema, header: bool) -> DataFrame:
-    """Texts first, then values of the schema's types: a text that is none becomes null."""
-    texts = ", ".join(f"{quoted(column.name)} {_read_type(column)}" for column in schema.columns)
-    reader = spark.read.option("mode", "PERMISSIVE")
-    if kind == "json":
-        frame = reader.schema(texts).json(_uri(source))
+def _read_text(
+    spark: SparkSession, where: str, kind: str, options: TableOptions, schema: Schema
+) -> tuple[DataFrame, Observation]:
+    """Values of the schema's types: a text that is none becomes null. Records that are none are left out, and counted."""
+    if kind == "json" and any(column.sequence for column in schema.columns):
+        frame = _read_sequences(spark, where, options, schema)
     else:
-        reader = reader.options(header=header, sep="\t" if kind == "tsv" else ",", quote='"', escape='"')
-        frame = (reader if header else reader.schema(texts)).csv(_uri(source))
-    if not frame.columns:
-        raise DataError(f"{source} is empty: there is not even a line with the names of the columns.")
-    for name in schema.names:
-        if name not in frame.columns:
-            raise ConfigError(
-                f"{source} has no column {name!r}; it has {', '.join(frame.columns)}.{did_you_mean(name, frame.columns)}\n"
-                "Without a header, say so: --no-header. Then the schema's columns are those of the file, in order."
-            )
-    return frame.select(*(column_of(_typed(column)).alias(column.name) for column in schema.columns))
+        frame = open_texts(spark, where, kind, options.model_copy(update={"columns": schema})).frame
+    broken = F.col(PROBLEM)
+    observed = Observation(f"broken-{secrets.token_hex(4)}")
+    sound = frame.observe(observed, F.count(broken).alias("count"), F.min(broken).alias("example")).where(
+        broken.isNull()
+    )
+    return sound.select(*(column_of(_typed(column)).alias(column.name) for column in schema.columns)), observed
+
+
+def _read_sequences(spark: SparkSession, where: str, options: TableOptions, schema: Schema) -> DataFrame:
+    """JSON with lists in it, which only Spark reads."""
+    texts = ", ".join(f"{quoted(column.name)} {_read_type(column)}" for column in schema.columns)
+    reader = spark.read.options(
+        columnNameOfCorruptRecord=RECORD, multiLine=options.multiline, encoding=options.charset
+    ).schema(f"{texts}, {RECORD} string")
+    problem = F.when(F.col(RECORD).isNotNull(), F.concat(F.lit("is no JSON object: "), F.substring(RECORD, 1, 60)))
+    return reader.json(spark_path(where)).withColumn(PROBLEM, problem)
 
 
 def _read_type(column: Column) -> str:
@@ -214,14 +211,7 @@ def _written_schema(schema: Schema, format: Format) -> Schema:
     return Schema.from_columns(column.model_copy(update={"format": None}) for column in schema.columns)
 
 
-def _uri(place: Place) -> str:
-    """As Spark names it: its connector for S3 is s3a."""
-    if place.is_local:
-        return f"file://{place.uri}"
-    return re.sub(r"^s3://", "s3a://", place.uri)
-
-
-def _failed(source: Place, error: Exception) -> DataError:
+def _failed(source: str, error: Exception) -> DataError:
     """The innermost cause of a Java trace, or else the first line."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     causes = [line.partition(": ")[2] for line in lines if line.startswith("Caused by: ")]
@@ -229,4 +219,4 @@ def _failed(source: Place, error: Exception) -> DataError:
     return DataError(f"Spark could not transform {source}: {reason[:300]}\n--debug shows all that it says.")
 
 
-__all__ = ["Transformed", "source_format", "transform_files"]
+__all__ = ["Transformed", "transform_files"]

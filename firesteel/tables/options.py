@@ -8,11 +8,14 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from firesteel.errors import ConfigError
-from firesteel.specs import did_you_mean
+from firesteel.specs import check_options, did_you_mean
 from firesteel.tables.dialect import Dialect, RecordFormat
 from firesteel.tables.encoding import ColumnEncoding, How
 from firesteel.tables.schema import Column, Schema
 from firesteel.tables.times import check_time
+
+READING = ("header", "delimiter", "quote", "escape", "multiline", "charset", "null_values")
+"""Options that say how the text of a table is read."""
 
 _HOW: dict[str, tuple[How, ...]] = {
     "string": ("onehot", "index"), "categorical": ("onehot", "index"), "integer": ("number",), "long": ("number",),
@@ -97,6 +100,23 @@ class TableOptions(BaseModel):
     @classmethod
     def _check_missing(cls, value: dict[str, str | float]) -> dict[str, str | float]:
         return {name: _missing(how) for name, how in value.items()}
+
+    @classmethod
+    def reading(cls, given: Mapping[str, Any], schema: Schema | None = None) -> TableOptions:
+        """Of those that say how a table is read, and no more.
+
+        Args:
+            given: header, delimiter, quote, escape, multiline, charset, null_values, or some of them.
+            schema: the columns.
+
+        Raises:
+            ConfigError: for one that is wrong, or another.
+        """
+        from firesteel.training.job import checked
+
+        check_options("reading a table", given, READING)
+        options: TableOptions = checked(cls, {**given, "columns": schema})
+        return options
 
     @property
     def roles(self) -> dict[str, str]:
@@ -231,4 +251,4 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names) if len(names) <= 12 else f"{', '.join(names[:12])}, ... ({len(names)})"
 
 
-__all__ = ["TableOptions"]
+__all__ = ["READING", "TableOptions"]

@@ -57,7 +57,7 @@ def test_a_table_on_the_terminal_and_as_json(tmp_path: Path) -> None:
         (["{tmp}/none.csv", "--engine", "local"], 2, "tables are read by Spark"),
         (["{pictures}", "--format", "cvs"], 2, "Did you mean 'csv'"),
         (["{pictures}", "--schema", "lat"], 2, "expected NAME TYPE"),
-        (["{pictures}", "--no-header"], 2, "are for tables"),
+        (["{pictures}", "--no-header"], 2, "header is for tables"),
         (["{pictures}", "--compare", "0"], 2, "compare must be at least 1"),
         (["{pictures}", "--html", "{tmp}"], 2, "--html needs the name of a file"),
     ],

@@ -159,7 +159,7 @@ def test_tables_on_storage(spark: Any, tmp_path: Path) -> None:
         assert (found.rows, found["n"].figures["total"], found["t"].figures["unique"]) == (20, 190, 20)
     found = analysed(tmp_path / "x.tsv", spark=spark)
     assert (found["t"].missing, found["t"].figures["most_frequent"]) == (1, [{"value": "a\tb", "count": 1}])
-    with pytest.raises(ConfigError, match="the schema 3"):
+    with pytest.raises(ConfigError, match="have 2 fields, the schema names 3 columns"):
         analysed(tmp_path / "x.tsv", spark=spark, header=False, schema="a string, b string, c string")
     with pytest.raises(DataError, match="there is no table"):
         analysed(tmp_path / "none.csv", spark=spark)
@@ -167,6 +167,31 @@ def test_tables_on_storage(spark: Any, tmp_path: Path) -> None:
     (tmp_path / "classes" / "a").mkdir(parents=True)
     (tmp_path / "classes" / "labels.csv").write_text("x")
     assert not is_table(str(tmp_path / "classes"), "auto")
+
+
+def test_broken_records_are_left_out_and_said(spark: Any, tmp_path: Path) -> None:
+    """As preparation would quarantine them; what is quoted wrongly spoils its own line only."""
+    (tmp_path / "x.csv").write_text('n;t\n1;a\n2\n3;"open\n4;d\nNA;e\n')
+    for schema in (None, "n integer"):
+        found = analysed(tmp_path / "x.csv", spark=spark, delimiter=";", null_values=["NA"], schema=schema)
+        assert (found.rows, found["n"].type, found["n"].count, found["n"].missing, found["t"].count) == (
+            3,
+            kind,
+            2,
+            1,
+            3,
+        )
+        assert found.notes[0].startswith("2 records are broken and left out; one: ")
+    with pytest.raises(ConfigError, match="no option 'encoding'"):
+        analysed(tmp_path / "x.csv", spark=spark, encoding="utf-8")
+
+
+def test_queries_and_tables_of_the_catalogue(spark: Any) -> None:
+    assert analysed("spark-sql:SELECT id, array(id) AS ids FROM range(5)", spark=spark)["ids"].type == "array"
+    spark.createDataFrame([(1,)], "x int").createOrReplaceTempView("of_one")
+    assert analysed("table:of_one", spark=spark).rows == 1
+    with pytest.raises(ConfigError, match="Spark refuses table:no_such"):
+        analysed("table:no_such", spark=spark)
 
 
 def test_pictures_have_the_same_figures_with_and_without_spark(spark: Any, image_folder: Path) -> None:

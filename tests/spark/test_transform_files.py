@@ -94,6 +94,27 @@ def test_a_folder_of_compressed_files_is_one_table(tmp_path: Path, spark: Any) -
     ]
 
 
+def test_records_that_are_none_are_left_out_and_counted(tmp_path: Path, spark: Any) -> None:
+    (tmp_path / "in.csv").write_text('n,t,s\n1,,a\n2,\n3,,"open\nfour,,d\n')
+    result = firesteel.transform(tmp_path / "in.csv", tmp_path / "out", PROCESS, spark=spark, files=1)
+    assert written(tmp_path / "out") == [("2", "", "a"), ("", "", "d")]
+    assert (result.rows_read, result.rows_written, result.broken) == (4, 2, 2)
+    assert result.example is not None
+    (tmp_path / "in.json").write_text('{"n": [1, 2]}\n{"n": [3\n')
+    process = TransformProcess.of({"schema": {"n": "integer[]"}, "steps": []})
+    result = firesteel.transform(tmp_path / "in.json", tmp_path / "lists", process, spark=spark, format="json", files=1)
+    assert (result.rows_read, result.rows_written, result.broken) == (2, 1, 1)
+    assert "is no JSON object" in str(result.example)
+
+
+def test_queries_are_transformed(tmp_path: Path, spark: Any) -> None:
+    process = tmp_path / "p.yaml"
+    process.write_text("steps: [{do: maths, columns: id, operator: add, value: 1}]")
+    result = firesteel.transform("spark-sql:SELECT id FROM range(3)", tmp_path / "out", process, spark=spark, files=1)
+    assert result.rows_written == 3
+    assert written(tmp_path / "out") == [("1",), ("2",), ("3",)]
+
+
 def test_an_empty_table_stays_one(tmp_path: Path, spark: Any) -> None:
     (tmp_path / "in.csv").write_text("n,t,s\n")
     result = firesteel.transform(tmp_path / "in.csv", tmp_path / "out", PROCESS, spark=spark)
@@ -111,8 +132,8 @@ def test_statistics_of_files_are_kept_with_the_result(source: Path, tmp_path: Pa
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("in.csv", "n,tt,s\n1,,\n", "has no column 't'; it has n, tt, s. Did you mean 'tt'.*\n.*--no-header"),
-        ("in.csv", "", "is empty: there is not even a line with the names"),
+        ("in.csv", "n,tt,s\n1,,\n", "the schema has n, t, s.\nNot in the header: t. Did you mean 'tt'.*--no-header"),
+        ("in.csv", "", "holds no line: there is nothing to read"),
         ("in.dat", "1", "cannot tell the format from the names of the files"),
         ("none.csv", None, "there is nothing at"),
     ],

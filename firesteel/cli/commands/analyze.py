@@ -6,13 +6,31 @@ from typing import Annotated
 
 import typer
 
-from firesteel.cli.options import Debug, Engine, Json, Master
+from firesteel.cli.options import (
+    Charset,
+    Debug,
+    Delimiter,
+    Engine,
+    Escape,
+    Header,
+    Json,
+    Master,
+    Multiline,
+    NullValue,
+    Quote,
+    reading_options,
+)
 from firesteel.cli.output import answering, console, print_json
 
 
 def analyze(
+    ctx: typer.Context,
     source: Annotated[
-        str, typer.Argument(help="What prepare reads, a prepared dataset, or a table (csv, tsv, parquet, json lines).")
+        str,
+        typer.Argument(
+            help="What prepare reads, a prepared dataset, or a table: CSV, TSV, JSON lines, Parquet, 'spark-sql:SELECT ...',"
+            " table:NAME."
+        ),
     ],
     html: Annotated[
         str | None, typer.Option(metavar="FILE", help="Also write a page with charts and pictures.")
@@ -26,8 +44,13 @@ def analyze(
             help="Of a table: 'lat double, type categorical(TOR|HAIL)', or a file. Default: types are inferred."
         ),
     ] = None,
-    header: Annotated[bool, typer.Option(help="csv, tsv: the first line names the columns.")] = True,
-    delimiter: Annotated[str | None, typer.Option(help="csv: between two fields. Default: a comma.")] = None,
+    header: Header = None,
+    delimiter: Delimiter = None,
+    quote: Quote = None,
+    escape: Escape = None,
+    multiline: Multiline = None,
+    charset: Charset = None,
+    null_value: NullValue = None,
     compare: Annotated[
         int | None, typer.Option(metavar="N", help="Look for duplicates among about N pictures. Default: 2000000")
     ] = None,
@@ -52,8 +75,6 @@ def analyze(
             source,
             format=format,
             schema=schema,
-            header=header,
-            delimiter=delimiter,
             compare=compare,
             engine=engine,  # type: ignore[arg-type]
             master=master,
@@ -61,6 +82,7 @@ def analyze(
             watch=watching_analysis(console),
             debug=debug,
             format_options={name: value for name, value in fields.items() if value is not None},
+            **reading_options(ctx),
         )
         if as_json:
             print_json(result.to_json())

@@ -7,10 +7,14 @@ from typing import Annotated, Any
 import typer
 
 from firesteel.cli.options import (
+    Charset,
     Debug,
+    Delimiter,
     Engine,
+    Escape,
     FileColumn,
     Format,
+    Header,
     IdField,
     Json,
     LabelColumn,
@@ -19,9 +23,13 @@ from firesteel.cli.options import (
     LabelPattern,
     LabelTableOption,
     Master,
+    Multiline,
+    NullValue,
     PictureField,
+    Quote,
     SplitColumn,
     format_options,
+    reading_options,
 )
 from firesteel.cli.output import answering, console, print_json
 
@@ -84,18 +92,13 @@ def prepare(
     group: Annotated[
         str | None, typer.Option(metavar="COLUMN", help="Table: rows of one group never lie in two splits.")
     ] = None,
-    header: Annotated[bool, typer.Option(help="CSV: whether the first line of each file names the columns.")] = True,
-    delimiter: Annotated[str | None, typer.Option(help="CSV: one character, or tab. Default: a comma.")] = None,
-    quote: Annotated[str, typer.Option(help="CSV: around fields; '' for none.")] = '"',
-    escape: Annotated[str, typer.Option(help="CSV: before a quote in quotes. Default: the quote, doubled.")] = '"',
-    multiline: Annotated[
-        bool, typer.Option("--multiline", help="CSV: quoted fields may hold ends of lines. JSON: one list a file.")
-    ] = False,
-    charset: Annotated[str, typer.Option(help="Of CSV and JSON: utf-8, latin-1, cp1252, utf-16, ...")] = "utf-8",
-    null_value: Annotated[
-        list[str] | None,
-        typer.Option(metavar="TEXT", help="Table: means a missing value, as '' does. May be repeated."),
-    ] = None,
+    header: Header = None,
+    delimiter: Delimiter = None,
+    quote: Quote = None,
+    escape: Escape = None,
+    multiline: Multiline = None,
+    charset: Charset = None,
+    null_value: NullValue = None,
     missing: Annotated[
         list[str] | None,
         typer.Option(
@@ -129,10 +132,8 @@ def prepare(
         table: dict[str, Any] = {
             "schema": schema,
             "transform": transform, "label": label, "features": features and tuple(name.strip() for name in features.split(",")),
-            "id": id, "group": group, "header": None if header else False,
-            "delimiter": delimiter, "quote": None if quote == '"' else quote, "escape": None if escape == '"' else escape,
-            "multiline": multiline or None, "charset": None if charset == "utf-8" else charset, "null_values": null_value,
-            "missing": missing, "encode": encode, "learn_categories": learn_categories,
+            "id": id, "group": group, "missing": missing, "encode": encode, "learn_categories": learn_categories,
+            **reading_options(ctx),
         }  # fmt: skip
         fields = format_options(ctx)
         if "labels" not in fields:

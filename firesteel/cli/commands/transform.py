@@ -6,19 +6,44 @@ from typing import Annotated
 
 import typer
 
-from firesteel.cli.options import Debug, Json, Master
+from firesteel.cli.options import (
+    Charset,
+    Debug,
+    Delimiter,
+    Escape,
+    Header,
+    Json,
+    Master,
+    Multiline,
+    NullValue,
+    Quote,
+    reading_options,
+)
 from firesteel.cli.output import answering, print_json
 from firesteel.errors import ConfigError
 
 
 def transform(
-    source: Annotated[str, typer.Argument(help="A file or folder of CSV, TSV, JSON lines or Parquet.")],
+    ctx: typer.Context,
+    source: Annotated[
+        str,
+        typer.Argument(help="CSV, TSV, JSON lines or Parquet (a file or folder), 'spark-sql:SELECT ...', table:NAME."),
+    ],
     out: Annotated[str | None, typer.Argument(help="Folder for the result. Not needed with --show.")] = None,
     process: Annotated[str, typer.Option(metavar="FILE", help="The steps: .yaml or .json.")] = ...,  # type: ignore[assignment]
     schema: Annotated[
         str | None, typer.Option(help="Of the source, if FILE has none: 'lat double, type string', or a file.")
     ] = None,
-    header: Annotated[bool, typer.Option(help="Whether text files begin with the names of the columns.")] = True,
+    source_format: Annotated[
+        str, typer.Option(help="Of the source: auto (by its name), csv, tsv, json or parquet.")
+    ] = "auto",
+    header: Header = None,
+    delimiter: Delimiter = None,
+    quote: Quote = None,
+    escape: Escape = None,
+    multiline: Multiline = None,
+    charset: Charset = None,
+    null_value: NullValue = None,
     format: Annotated[str, typer.Option(help="Of the result: csv, parquet or json (one object a line).")] = "csv",
     write_header: Annotated[bool, typer.Option(help="Whether CSV files of the result begin with names.")] = True,
     files: Annotated[int | None, typer.Option(metavar="N", help="At most N files. Default: Spark decides.")] = None,
@@ -46,13 +71,14 @@ def transform(
             out,
             process,
             schema=schema,
-            header=header,
+            source_format=source_format,
             format=format,  # type: ignore[arg-type]
             write_header=write_header,
             files=files,
             overwrite=overwrite,
             master=master,
             debug=debug,
+            **reading_options(ctx),
         )
         if as_json:
             print_json(result.to_json())
