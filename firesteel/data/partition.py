@@ -6,7 +6,7 @@ import math
 import uuid
 from collections.abc import Iterable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -25,6 +25,8 @@ from firesteel.world import using_threads
 
 _SUM_ROWS = 256
 _COPIES_AT_A_TIME = 64
+_PICTURES_AT_A_TIME = 64
+_MOST_WAITING_BYTES = 8 << 20
 
 _HEAD_BYTES = {"image": 64, "array": 64, "table": 4096}
 """Of a record that cannot be used this much is kept; of a table's, which people mend, as a rule all."""
@@ -54,6 +56,16 @@ def _keep_freed_memory() -> None:
     bytearray(16 << 20)
 
 
+class _Chosen(NamedTuple):
+    """A row that is written, if it can be decoded."""
+
+    id: str
+    data: bytes
+    label: str
+    split: str
+    copies: int
+
+
 class _PartitionWriter:
     """The state of one task: one shard writer a split, the quarantine, the counts."""
 
@@ -66,6 +78,8 @@ class _PartitionWriter:
         self._report = Report()
         self._quarantine: list[dict[str, Any]] = []
         self._copies: list[tuple[Original, int, str]] = []
+        self._waiting: list[_Chosen] = []
+        self._waiting_bytes = 0
         self._sums = _TrainingSums(plan.feature)
         self._writers = {
             split: ShardWriter(
@@ -111,10 +125,36 @@ class _PartitionWriter:
             self._report.dropped += 1
             self._report.surplus += 1
             return
-        raw = self._decode(row.data)
-        self._write(split, row.id, label, raw)
-        for number in range(1, copies + 1):
-            self._copies.append((Original(row.id, raw), number, label))
+        chosen = _Chosen(row.id, row.data, label, split, copies)
+        if plan.image is None:
+            self._keep(chosen, self._array(row.data))
+            return
+        self._waiting.append(chosen)
+        self._waiting_bytes += len(row.data)
+        if len(self._waiting) == _PICTURES_AT_A_TIME or self._waiting_bytes > _MOST_WAITING_BYTES:
+            self._decode(plan.image)
+
+    def _decode(self, spec: images.ImageSpec) -> None:
+        """Decode the pictures that are waiting, and keep them in their order."""
+        decoded = images.decode_all([chosen.data for chosen in self._waiting], spec)
+        for chosen, found in zip(self._waiting, decoded):
+            if isinstance(found, FormatError):
+                self._set_aside(chosen.id, str(found), chosen.data)
+                continue
+            self._report.resized += found.original[:2] != (spec.height, spec.width)
+            self._report.recolored += found.original[2] > spec.channels
+            self._keep(chosen, found.pixels.transpose(2, 0, 1))  # (H, W, C) -> (C, H, W)
+        self._waiting.clear()
+        self._waiting_bytes = 0
+
+    def _keep(self, chosen: _Chosen, raw: np.ndarray) -> None:
+        """Write a row, and have its copies generated."""
+        self._write(chosen.split, chosen.id, chosen.label, raw)
+        if not chosen.copies:
+            return
+        original = Original(chosen.id, np.ascontiguousarray(raw))
+        for number in range(1, chosen.copies + 1):
+            self._copies.append((original, number, chosen.label))
             if len(self._copies) == _COPIES_AT_A_TIME:
                 self._generate()
 
@@ -141,21 +181,16 @@ class _PartitionWriter:
         self._writers[split].add(row_id, self._label_of[label], stored)
         self._report.written += 1
 
-    def _decode(self, data: bytes) -> np.ndarray:
+    def _array(self, data: bytes) -> np.ndarray:
         """The row as an array of the feature's dtype and shape."""
-        spec, feature = self._plan.image, self._plan.feature
-        if spec is None:
-            expected = math.prod(feature.shape) * np.dtype(feature.dtype).itemsize
-            if data is None or len(data) != expected:
-                raise FormatError(f"array of {len(data or b'')} bytes, expected {expected}")
-            values = np.frombuffer(data, dtype=feature.dtype).reshape(feature.shape)
-            if values.dtype.kind == "f" and not np.isfinite(values).all():
-                raise FormatError("array with NaN or infinity")
-            return values
-        decoded = images.decode(data, spec)
-        self._report.resized += decoded.original[:2] != (spec.height, spec.width)
-        self._report.recolored += decoded.original[2] > spec.channels
-        return np.ascontiguousarray(decoded.pixels.transpose(2, 0, 1))  # (H, W, C) -> (C, H, W)
+        feature = self._plan.feature
+        expected = math.prod(feature.shape) * np.dtype(feature.dtype).itemsize
+        if data is None or len(data) != expected:
+            raise FormatError(f"array of {len(data or b'')} bytes, expected {expected}")
+        values = np.frombuffer(data, dtype=feature.dtype).reshape(feature.shape)
+        if values.dtype.kind == "f" and not np.isfinite(values).all():
+            raise FormatError("array with NaN or infinity")
+        return values
 
     def _set_aside(self, place: str, reason: str, data: bytes | None) -> None:
         self._report.quarantined += 1
@@ -165,6 +200,8 @@ class _PartitionWriter:
         )
 
     def _close(self) -> None:
+        if self._plan.image is not None:
+            self._decode(self._plan.image)
         if self._copies:
             self._generate()
         self._report.sums = self._sums.close()

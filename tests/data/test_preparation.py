@@ -483,7 +483,7 @@ def test_an_empty_folder_is_taken(image_folder, tmp_path):
 
 def fail_at(number: int, error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the ``number``-th picture that is decoded raise."""
-    decode, seen = images.decode, []
+    decode, seen = images._decode, []
 
     def failing(*arguments):
         seen.append(1)
@@ -491,7 +491,7 @@ def fail_at(number: int, error: BaseException, monkeypatch: pytest.MonkeyPatch) 
             raise error
         return decode(*arguments)
 
-    monkeypatch.setattr(images, "decode", failing)
+    monkeypatch.setattr(images, "_decode", failing)
 
 
 @pytest.mark.parametrize(

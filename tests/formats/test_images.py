@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import struct
 import zlib
 
@@ -14,7 +15,15 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from firesteel.errors import FormatError
-from firesteel.formats.images import MAX_PIXELS, ImageSpec, decode, encode_jpeg, probe
+from firesteel.formats.images import (
+    MAX_PIXELS,
+    ImageSpec,
+    decode,
+    decode_all,
+    encode_jpeg,
+    jpeg_may_be_turned,
+    probe,
+)
 from tests.conftest import picture, real_data
 
 HEIGHT, WIDTH = 32, 48  # multiples of 16: no JPEG block is filled up with pixels that are not there
@@ -429,3 +438,45 @@ def test_what_pillow_says_of_a_damaged_file_is_in_the_error_and_nowhere_else(cap
     with pytest.raises(FormatError):
         decode(bytes(wild), ImageSpec(8, 8, 3))
     assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_many_pictures_have_the_bits_that_each_has_alone(channels):
+    """Of one size and of many, larger and smaller than wanted, with broken ones between them."""
+    random = np.random.default_rng(0)
+    pictures = [encoded(random.integers(0, 256, (90, 70, 3), np.uint8), "JPEG") for _ in range(9)]
+    pictures += [
+        encoded(random.integers(0, 256, (h, w, 3), np.uint8), "PNG")
+        for h, w in [(5, 7), (24, 40), (24, 9), (31, 16)] * 2
+    ]
+    pictures += [b"", pictures[0][:300], encoded(smooth(900, 700), "BMP"), encoded(smooth(900, 700), "BMP")]
+    order = random.permutation(len(pictures))
+    pictures = [pictures[position] for position in order]
+    spec = ImageSpec(24, 16, channels)
+    found = decode_all(pictures, spec)
+    assert sum(isinstance(each, FormatError) for each in found) == 2
+    for data, each in zip(pictures, found):
+        if isinstance(each, FormatError):
+            with pytest.raises(FormatError, match=re.escape(str(each))):
+                decode(data, spec)
+        else:
+            alone = decode(data, spec)
+            assert np.array_equal(each.pixels, alone.pixels)
+            assert each.original == alone.original
+    assert decode_all([], spec) == []
+
+
+def test_exif_is_found_behind_other_segments_and_nowhere_else():
+    """Comments, fill bytes and other programs' segments may stand in front; what a picture's data spell is no EXIF."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned = encoded(Image.fromarray(smooth()), "JPEG", exif=exif)
+    for front in (
+        b"\xff\xfe\x00\x08Exif\0\0",
+        b"\xff\xff\xff\xfe\x00\x03x",
+        b"\xff\xe2" + (60_000).to_bytes(2, "big") + bytes(59_998),
+    ):
+        assert jpeg_may_be_turned(b"\xff\xd8" + front + turned[2:])
+    plain = encoded(Image.fromarray(smooth()), "JPEG")
+    assert not jpeg_may_be_turned(plain + turned)
+    assert not jpeg_may_be_turned(b"\xff\xd8\xff\xe1")
