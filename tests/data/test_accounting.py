@@ -37,31 +37,31 @@ def pictures(rows: int = ROWS, broken: int = BROKEN) -> dict[str, bytes]:
     }
 
 
-def some_source(kind: str, root: Path) -> tuple[Path, dict[str, str]]:
-    """A source of ROWS records of which BROKEN are broken, and the options that it needs."""
+def some_source(kind: str, root: Path, rows: int = ROWS, broken: int = BROKEN) -> tuple[Path, dict[str, str]]:
+    """A source of so many records, of which some are broken, and the options that it needs."""
+    files = pictures(rows, broken)
+    flat = {f"{name.replace('/', '.')}": data for name, data in files.items()}
     if kind == "folder":
-        return write_tree(root / "src", pictures()), {}
+        return write_tree(root / "src", files), {}
     if kind == "labels":
-        files = {f"{name.replace('/', '.')}": data for name, data in pictures().items()}
-        (root / "labels.csv").write_text("".join(f"{name},{name[0]}\n" for name in files))
-        return write_tree(root / "src", files), {"labels": str(root / "labels.csv")}
+        (root / "labels.csv").write_text("".join(f"{name},{name[0]}\n" for name in flat))
+        return write_tree(root / "src", flat), {"labels": str(root / "labels.csv")}
     if kind == "pattern":
-        files = {f"{name.replace('/', '.')}": data for name, data in pictures().items()}
-        return write_tree(root / "src", files), {"label_pattern": r"^(\w)\."}
+        return write_tree(root / "src", flat), {"label_pattern": r"^(\w)\."}
     if kind == "bson":
         documents = [
             {"_id": i, "category_id": name[0], "imgs": [{"picture": data}]}
-            for i, (name, data) in enumerate(pictures().items())
+            for i, (name, data) in enumerate(files.items())
         ]
         (root / "a.bson").write_bytes(b"".join(map(bson.encode, documents)))
         return root / "a.bson", {}
     if kind == "cifar":
-        files = cifar10_files(ROWS * 2 // 5)
-        data = bytearray(files["data_batch_1.bin"])
-        for i in range(BROKEN):
+        batches = cifar10_files(rows * 2 // 5)
+        data = bytearray(batches["data_batch_1.bin"])
+        for i in range(broken):
             data[3073 * i] = 77
-        return write_tree(root / "src", files | {"data_batch_1.bin": bytes(data)}), {}
-    return write_archive(root / f"a.{kind}", pictures()), {}
+        return write_tree(root / "src", batches | {"data_batch_1.bin": bytes(data)}), {}
+    return write_archive(root / f"a.{kind}", files), {}
 
 
 @pytest.mark.parametrize(
