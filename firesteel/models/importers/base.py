@@ -19,18 +19,20 @@ class Matching:
         initial: tensors of the network that keep their initial values.
         unused: tensors of the file that no layer has taken.
         reshaped: tensor of the network -> what was done to the file's: ``HWIO -> OIHW``, ``1x1x10x500 -> 10x500``.
+        notes: what else was done, a line each.
     """
 
     matched: tuple[str, ...]
     initial: tuple[str, ...] = ()
     unused: tuple[str, ...] = ()
     reshaped: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """JSON values."""
         return {
             "matched": list(self.matched), "initial": list(self.initial), "unused": list(self.unused),
-            "reshaped": dict(self.reshaped),
+            "reshaped": dict(self.reshaped), "notes": list(self.notes),
         }  # fmt: skip
 
 

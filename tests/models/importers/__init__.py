@@ -1,0 +1,1 @@
+"""Importers: weights and networks of other frameworks."""
