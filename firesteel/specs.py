@@ -35,6 +35,12 @@ class Spec(BaseModel):
             return self.name
         return f"{self.name}:" + ",".join(f"{key}={_format_value(value)}" for key, value in self.options.items())
 
+    @property
+    def shown(self) -> str:
+        """For people: the same, or the name alone where the options fill more than a line."""
+        text = str(self)
+        return text if len(text) <= 120 else self.name
+
 
 def parse_spec(text: str | Spec) -> Spec:
     """Read ``NAME`` or ``NAME:key=value,...``.

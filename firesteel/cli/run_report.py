@@ -30,7 +30,7 @@ def announcing_training(watching: Watch) -> Watch:
         launch = [event for event in events if event["event"] == "launch"][-1]
         where = f"Spark ({launch['master'] or 'as configured'})" if launch["engine"] == "spark" else "this machine"
         note(
-            f"Training {job.model} on {'about ' * launch['direct']}{launch['rows']:,} rows: {launch['workers']} worker{'s' * (launch['workers'] > 1)} on {where},"
+            f"Training {job.model.shown} on {'about ' * launch['direct']}{launch['rows']:,} rows: {launch['workers']} worker{'s' * (launch['workers'] > 1)} on {where},"
             f" global batch {job.global_batch_size}, {launch['steps_per_epoch']:,} steps an epoch,"
             f" {job.epochs} epoch{'s' * (job.epochs > 1)}."
         )

@@ -6,6 +6,7 @@ labels. ``evaluate``, ``predict`` and :class:`firesteel.Predictor` need nothing 
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
@@ -124,7 +125,7 @@ def read_description(folder: Place) -> ModelDescription:
         if raw.get("format_version") != FORMAT_VERSION:
             raise RunError(f"{path} has version {raw.get('format_version')}; this Firesteel reads {FORMAT_VERSION}.")
         return ModelDescription.model_validate(raw)
-    except (ValueError, ValidationError, AttributeError) as error:
+    except (ValueError, ValidationError, AttributeError, RecursionError) as error:
         raise RunError(f"{path} is not a sound model description: {str(error).splitlines()[0]}") from error
 
 
@@ -141,27 +142,48 @@ def load_model(folder: Place, description: ModelDescription, model: Any = None) 
     """
     import safetensors.torch
 
-    network = build_model(
-        _source_for(description, model),
-        input_shape=description.feature.shape,
-        num_classes=len(description.labels),
-        seed=0,
-    )
+    source = _source_for(description, model)
+    stored = source.spec.name == "graph" and source.factory is None
+    data = (folder / WEIGHTS_NAME).read_bytes()
     try:
-        state = safetensors.torch.load((folder / WEIGHTS_NAME).read_bytes())
-        missing, unexpected = network.load_state_dict(state, strict=False)
-    except Exception as error:  # safetensors raises its own type for damaged files, torch RuntimeError for shapes
-        first = [line for line in str(error).splitlines() if line.strip()][:2]
+        state = safetensors.torch.load(data)
+    except Exception as error:  # safetensors raises its own type for damaged files
+        raise ModelError(f"{folder / WEIGHTS_NAME} is damaged: {_first_lines(error)}") from error
+    del data
+    network = _build(source, description, on_meta=stored)
+    if stored:
+        _check_types(folder / WEIGHTS_NAME, network, state)
+    try:
+        missing, unexpected = network.load_state_dict(state, strict=False, assign=stored)
+    except Exception as error:  # RuntimeError for shapes
         raise ModelError(
-            f"{folder / WEIGHTS_NAME} does not fit model {description.model}: {' '.join(first)}"
+            f"{folder / WEIGHTS_NAME} does not fit model {description.model.shown}: {_first_lines(error)}"
         ) from error
-    missing = sorted(set(missing) - shared_names(network))
+    missing = sorted(set(missing) - (set() if stored else shared_names(network)))
     if missing or unexpected:
         raise ModelError(
-            f"{folder / WEIGHTS_NAME} does not fit model {description.model}:"
+            f"{folder / WEIGHTS_NAME} does not fit model {description.model.shown}:"
             f" {len(missing)} tensors missing {missing[:3]}, {len(unexpected)} not known {unexpected[:3]}."
         )
     return network.eval()
+
+
+def _build(source: ModelSource, description: ModelDescription, *, on_meta: bool) -> nn.Module:
+    """The network; ``on_meta`` without memory, so that the sizes in a file take none before its weights are seen to fit."""
+    import torch
+
+    with torch.device("meta") if on_meta else contextlib.nullcontext():
+        return build_model(source, input_shape=description.feature.shape, num_classes=len(description.labels), seed=0)
+
+
+def _check_types(path: Place, network: nn.Module, state: Mapping[str, Tensor]) -> None:
+    for name, tensor in network.state_dict().items():
+        if name in state and state[name].dtype != tensor.dtype:
+            raise ModelError(f"{path} does not fit its model: {name} is {state[name].dtype}, not {tensor.dtype}.")
+
+
+def _first_lines(error: Exception) -> str:
+    return " ".join([line for line in str(error).splitlines() if line.strip()][:2])[:300]
 
 
 def allowed_source(description: ModelDescription) -> ModelSource:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import reprlib
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -15,8 +16,9 @@ from firesteel.specs import Spec, check_options, did_you_mean, parse_spec
 if TYPE_CHECKING:
     from torch import nn
 
-ZOO = {"cnn": "firesteel.models.cnn:Cnn", "mlp": "firesteel.models.mlp:Mlp", "lstm": "firesteel.models.lstm:Lstm"}
-"""Names of the zoo and where each network lies."""
+ZOO = {"cnn": "firesteel.models.cnn:Cnn", "mlp": "firesteel.models.mlp:Mlp", "lstm": "firesteel.models.lstm:Lstm",
+       "graph": "firesteel.models.graph:Graph"}  # fmt: skip
+"""Names of the zoo and where each network lies. ``graph`` is for model folders: any network, as a list of layers."""
 
 Factory = Callable[..., Any]
 
@@ -59,7 +61,7 @@ def resolve_model(model: str | Spec | Factory) -> ModelSource:
         return source
     if ":" not in spec.name:
         raise ModelError(
-            f"there is no model {spec.name!r}. The zoo has {', '.join(sorted(ZOO))};"
+            f"there is no model {spec.name!r}. The zoo has {', '.join(sorted(ZOO.keys() - {'graph'}))};"
             f" a model of your own is MODULE:FACTORY.{did_you_mean(spec.name, ZOO)}"
         )
     load_factory(spec.name)
@@ -108,7 +110,7 @@ def build_model(
     except FiresteelError:
         raise
     except Exception as error:
-        shown = ", ".join(f"{name}={value!r}" for name, value in (arguments | options).items())
+        shown = ", ".join(f"{name}={reprlib.repr(value)}" for name, value in (arguments | options).items())
         raise ModelError(f"model {source.spec.name}({shown}) raises {type(error).__name__}: {error}") from error
     if not isinstance(model, nn.Module):
         raise ModelError(f"model {source.spec.name} returned a {type(model).__name__}; a torch.nn.Module is needed.")

@@ -73,7 +73,7 @@ def train_worker(payload: TrainPayload, world: World, meeting: Meeting | None) -
         data = load()
         order, rows = data.order, data.rows
         update = make_update(
-            job, model, Timing(order.steps_per_epoch, job.epochs), world, model_name=str(payload.model.spec),
+            job, model, Timing(order.steps_per_epoch, job.epochs), world, model_name=payload.model.spec.shown,
             gradients_agree=job.sync.name == "allreduce",
         )  # fmt: skip
         _seed(job.seed, world.rank, payload.checkpoint or 0)
@@ -216,7 +216,7 @@ def _loss(job: TrainJob, weights: torch.Tensor | None, outputs: torch.Tensor, la
     if not isinstance(outputs, torch.Tensor) or outputs.shape != wanted:
         given = f"shape {tuple(outputs.shape)}" if isinstance(outputs, torch.Tensor) else f"a {type(outputs).__name__}"
         raise ModelError(
-            f"model {job.model} gives {given} for a batch of shape {(len(labels), *job.input_shape)}; the dataset's"
+            f"model {job.model.shown} gives {given} for a batch of shape {(len(labels), *job.input_shape)}; the dataset's"
             f" {job.num_classes} classes want outputs of shape {wanted}."
         )
     if weights is None:
@@ -233,7 +233,7 @@ def _first_step_explained(job: TrainJob, log: EventLog) -> Iterator[None]:
         if log.rows or isinstance(error, FiresteelError) or lost_a_peer(error):
             raise
         raise ModelError(
-            f"model {job.model} fails on its first batch, of shape ({job.batch_size}, "
+            f"model {job.model.shown} fails on its first batch, of shape ({job.batch_size}, "
             f"{', '.join(map(str, job.input_shape))}): {type(error).__name__}: {str(error).splitlines()[0]}\n"
             f"{place_of(traceback.format_exc())}"
         ) from error

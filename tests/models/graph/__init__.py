@@ -1,0 +1,1 @@
+"""Networks stored as layers and steps."""
