@@ -18,12 +18,13 @@ from firesteel._version import __version__
 
 if TYPE_CHECKING:
     from firesteel.analysis.results import Analysis
-    from firesteel.api import analyze, evaluate, export_images, prepare, train, transform
+    from firesteel.api import analyze, evaluate, export_images, import_model, prepare, train, transform
     from firesteel.data.manifest import Dataset
     from firesteel.errors import FiresteelError
     from firesteel.evaluation.counts import Evaluation
     from firesteel.export.driver import ExportResult
     from firesteel.inference.predictor import Prediction, Predictor
+    from firesteel.models.importers.folder import ImportResult
     from firesteel.tables.join import Join
     from firesteel.tables.process import TransformProcess
     from firesteel.tables.schema import Schema
@@ -35,6 +36,7 @@ _PUBLIC = {
     "Evaluation": "firesteel.evaluation.counts",
     "ExportResult": "firesteel.export.driver",
     "FiresteelError": "firesteel.errors",
+    "ImportResult": "firesteel.models.importers.folder",
     "Join": "firesteel.tables.join",
     "Prediction": "firesteel.inference.predictor",
     "Predictor": "firesteel.inference.predictor",
@@ -44,6 +46,7 @@ _PUBLIC = {
     "analyze": "firesteel.api",
     "evaluate": "firesteel.api",
     "export_images": "firesteel.api",
+    "import_model": "firesteel.api",
     "prepare": "firesteel.api",
     "train": "firesteel.api",
     "transform": "firesteel.api",
@@ -55,6 +58,7 @@ __all__ = [
     "Evaluation",
     "ExportResult",
     "FiresteelError",
+    "ImportResult",
     "Join",
     "Prediction",
     "Predictor",
@@ -65,6 +69,7 @@ __all__ = [
     "analyze",
     "evaluate",
     "export_images",
+    "import_model",
     "prepare",
     "train",
     "transform",

@@ -94,3 +94,32 @@ def preparation_options(pairs: list[str]) -> dict[str, Any]:
         else:
             options[name] = value.strip()
     return options
+
+
+def number_list(option: str, text: str | None) -> list[float] | None:
+    """``104,117,123`` as numbers.
+
+    Raises:
+        ConfigError: if it is something else.
+    """
+    try:
+        return None if text is None else [float(each) for each in text.split(",")]
+    except ValueError as error:
+        raise ConfigError(
+            f"{option} must be numbers with commas between them, got {text!r}. Example: 104,117,123"
+        ) from error
+
+
+def shape_list(option: str, text: str | None, count: int | None = None) -> list[int] | None:
+    """``3x227x227`` as whole numbers, so many if ``count`` says it.
+
+    Raises:
+        ConfigError: if it is something else.
+    """
+    if text is None:
+        return None
+    parts = text.lower().split("x")
+    if not all(each.strip().isdecimal() for each in parts) or (count is not None and len(parts) != count):
+        example = "227x227" if count == 2 else "3x227x227"
+        raise ConfigError(f"{option} must be whole numbers with x between them, got {text!r}. Example: {example}")
+    return [int(each) for each in parts]

@@ -112,19 +112,25 @@ def match(description: ModelDescription, dataset: Dataset) -> list[int]:
     """
     wants, has = description.feature, dataset.feature
     if tuple(wants.shape) != tuple(has.shape) or wants.dtype != has.dtype:
-        raise RunError(
-            f"the model takes {_shape(wants)}, {dataset.place} holds {_shape(has)}."
-            f" It was trained on {description.trained_on.get('dataset', 'another dataset')}."
-        )
+        raise RunError(f"the model takes {_shape(wants)}, {dataset.place} holds {_shape(has)}. {_origin(description)}")
     number = {label: position for position, label in enumerate(description.labels)}
     unknown = [label for label in dataset.manifest.labels if label not in number]
     if unknown:
         shown = ", ".join(repr(label) for label in unknown[:3])
         raise RunError(
             f"{dataset.place} has {len(unknown)} classes that the model does not know ({shown}{', ...' * (len(unknown) > 3)});"
-            f" it knows {len(number)}.\nIt was trained on {description.trained_on.get('dataset', 'another dataset')}."
+            f" it knows {len(number)}.\n{_origin(description)}"
         )
     return [number[label] for label in dataset.manifest.labels]
+
+
+def _origin(description: ModelDescription) -> str:
+    if "imported_from" in description.trained_on:
+        return (
+            f"It was imported from {description.trained_on['imported_from']}; firesteel import has --labels, --input-shape"
+            " and --size to say what it takes."
+        )
+    return f"It was trained on {description.trained_on.get('dataset', 'another dataset')}."
 
 
 def _shape(feature: Any) -> str:

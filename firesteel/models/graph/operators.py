@@ -24,7 +24,7 @@ clamp clamp_max clamp_min clip clone contiguous copy copysign cos cosh deg2rad d
 expm1 fill floor floor_divide fmax fmin fmod frac ge gelu glu greater greater_equal gt hardshrink hardsigmoid hardswish hardtanh
 isfinite isinf isnan le leaky_relu lerp less less_equal lgamma log log10 log1p log2 log_sigmoid logaddexp logical_and
 logical_not logical_or logical_xor logit lt masked_fill maximum minimum mish mul multiply ne neg negative nan_to_num not_equal
-positive pow prelu rad2deg reciprocal relu relu6 remainder round rrelu rsqrt rsub selu sgn sigmoid sign silu sin sinc sinh
+positive pow prelu rad2deg reciprocal relu relu6 remainder round rsqrt rsub selu sgn sigmoid sign silu sin sinc sinh
 _weight_norm softplus softshrink sqrt square sub subtract tan tanh threshold to true_divide trunc type_as where xlogy _to_copy
 """
 _SHAPE = """
@@ -38,7 +38,7 @@ view view_as vstack one_hot sym_size
 """
 _REDUCING = """
 all amax amin any argmax argmin argsort cumprod cumsum log_softmax logsumexp max mean min norm prod softmax sort std sum topk var
-var_mean std_mean linalg_vector_norm count_nonzero softmin _softmax _log_softmax frobenius_norm cosine_similarity normalize
+var_mean std_mean linalg_vector_norm count_nonzero _softmax _log_softmax frobenius_norm cosine_similarity
 pairwise_distance cdist
 """
 _LAYERS = """

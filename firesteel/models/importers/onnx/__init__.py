@@ -1,0 +1,111 @@
+"""Networks from ONNX files: https://github.com/onnx/onnx/blob/main/docs/IR.md, operators of all versions in use.
+
+The reader is ours because the package that translates ONNX to torch (onnx2torch) needs torchvision, which brings a torch of its
+own, and keeps neither the names of layers nor a free size of batches. Parsing is that of the package ``onnx``.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from firesteel.errors import ConfigError
+from firesteel.models.graph import as_graph
+from firesteel.models.importers.base import Imported, Matching
+from firesteel.models.importers.onnx.network import OnnxNetwork
+from firesteel.models.importers.onnx.node import as_tensor
+from firesteel.models.importers.onnx.reading import OnnxFile, read_file
+from firesteel.models.importers.torch import Build
+from firesteel.models.importers.torch_file import num_outputs
+from firesteel.models.importers.weights import load_into
+from firesteel.storage import Place
+
+
+def read_onnx(
+    model: Place,
+    *,
+    input_shape: tuple[int, ...] | None = None,
+    build: Build | None = None,
+    num_classes: int | None = None,
+    match_all: bool = True,
+) -> Imported:
+    """The network of an ONNX file, or its weights by name in another.
+
+    Args:
+        model: the file; external data beside it.
+        input_shape: of one row, channels first: needed where the file leaves sizes open.
+        build: makes a network that takes the file's weights by name, as torch's exporter keeps them; None takes that of the file.
+        num_classes: of that network; None takes the outputs of the file's last layer.
+        match_all: see :func:`firesteel.models.importers.weights.load_into`.
+
+    Raises:
+        ResourceError: if the package onnx is missing.
+        FormatError: if the file is damaged.
+        ModelError: if it holds what cannot be done; the node is named.
+        ConfigError: if ``input_shape`` is needed, or does not fit.
+    """
+    file = read_file(model)
+    if build is not None and input_shape is not None:
+        tensors = {
+            name: as_tensor(file.constants[name]) for name in file.weights if file.constants[name].dtype.kind == "f"
+        }
+        classes = num_classes or num_outputs(tensors) or 0
+        network = build(classes)
+        return Imported(network.eval(), input_shape, classes, load_into(network, tensors, match_all=match_all))
+    rows, own, channels_last = _input_of(model, file, input_shape)
+    example = torch.zeros(rows, *own, dtype=torch.int64 if file.integer_input else torch.float32)
+    made = OnnxNetwork(example, file.input_name, channels_last=channels_last)
+    made.build(file.nodes, file.constants, file.weights, file.outputs[0])
+    graph, notes = as_graph(made.eval(), example)
+    names = [name for name in graph.state_dict() if name in made.origins]
+    used = {made.origins[name] for name in names} | _behind(file, made)
+    unused = tuple(name for name in file.weights if name not in used)
+    changes = {name: change for name, change in made.changes.items() if name in names}
+    lines = list(notes)
+    if channels_last:
+        lines.append("the file's network takes channels last; this one takes them first, as datasets have them")
+    if len(file.outputs) > 1:
+        lines.append(f"of {len(file.outputs)} outputs the first is taken: {file.outputs[0]}")
+    return Imported(
+        graph, own, len(graph(torch.zeros(1, *own, dtype=example.dtype))[0]), Matching(tuple(names), (), unused, changes),
+        notes=tuple(lines),
+    )  # fmt: skip
+
+
+def _input_of(place: Place, file: OnnxFile, wanted: tuple[int, ...] | None) -> tuple[int, tuple[int, ...], bool]:
+    """Rows of an example, the shape of one row with channels first, and whether the file has channels last."""
+    first, *sizes = file.input_shape or (None,)
+    last = len(sizes) == 3 and (sizes[2] or 9) <= 4 < (sizes[0] or 9)
+    ordered = [sizes[2], sizes[0], sizes[1]] if last else list(sizes)
+    given = "x".join("?" if size is None else str(size) for size in ordered)
+    if wanted is not None and (
+        not sizes or (len(wanted) == len(ordered) and all(own in (None, new) for own, new in zip(ordered, wanted)))
+    ):
+        ordered = list(wanted)
+    known = [size for size in ordered if size is not None]
+    if not known or len(known) < len(ordered):
+        raise ConfigError(
+            f"{place} takes rows of shape {given or 'unknown'} and leaves sizes open.\n"
+            "Say which: --input-shape CxHxW (in Python: input_shape=(C, H, W)), or --size HxW for pictures."
+        )
+    if math.prod(known) > 1 << 28:
+        raise ConfigError(f"{place} takes rows of {math.prod(known):,} numbers, beyond what a network needs.")
+    rows = first if first is not None and first <= 4096 else 2
+    return rows, tuple(known), last
+
+
+def _behind(file: OnnxFile, network: OnnxNetwork) -> set[str]:
+    """Tensors of the file that went into others before they were used, or hold sizes."""
+    used = set(network.origins.values())
+    for node in reversed(file.nodes):
+        if used & set(node.outputs) or any(out in used for out in node.outputs):
+            used |= {name for name in node.inputs if name}
+    needed = {file.outputs[0]}
+    for node in reversed(file.nodes):
+        if needed & set(node.outputs):
+            needed |= set(node.inputs)
+    return used | {name for name in needed if name in file.constants}
+
+
+__all__ = ["read_onnx"]
