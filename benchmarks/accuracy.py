@@ -61,7 +61,7 @@ class Experiment:
 EXPERIMENTS = [
     Experiment(data="mnist", sync=AVERAGE, epochs=3),
     Experiment(data="mnist", epochs=3),
-    Experiment(data="mnist", model="mlp", sync=AVERAGE, epochs=5),
+    Experiment(data="mnist", model="mlp:hidden=[128]", sync=AVERAGE, epochs=5),
     Experiment(data="mnist", model="lstm", sync=AVERAGE, epochs=5),
     Experiment(data="intel", prepare=("--size", "64x64"), epochs=15),
     Experiment(data="caltech", prepare=("--size", "64x64"), epochs=20),

@@ -1,6 +1,6 @@
 """Training throughput of one worker: `firesteel.train` against a bare PyTorch loop over the same rows in memory.
 
-    python benchmarks/one_worker.py --mnist FOLDER [--models cnn,mlp,lstm] [--runs 5]
+    python benchmarks/one_worker.py --mnist FOLDER [--models cnn,mlp:hidden=[128],lstm] [--runs 5]
 
 Both run in this process, in turns, with the same network, threads, batch size, normalisation and optimizer (Adam). The
 bare loop is what one writes by hand: a shuffled index, a batch by index, forward, backward, step; it logs nothing.
@@ -59,7 +59,7 @@ def train_firesteel(dataset: Path, run: Path, *, model: str, batch_size: int, ep
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--mnist", type=Path, required=True, help="folder with the idx files of MNIST")
-    parser.add_argument("--models", default="cnn,mlp,lstm", help="networks, separated by commas")
+    parser.add_argument("--models", default="cnn,mlp:hidden=[128],lstm", help="networks, separated by commas")
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--rows", type=int, default=60_000, help="take so many; fewer make short runs that pair better")
     parser.add_argument("--epochs", type=int, default=1, help="of each run")

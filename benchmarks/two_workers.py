@@ -1,6 +1,6 @@
 """Two workers of one thread on one machine: `firesteel train` against torchrun with two gloo processes.
 
-    python benchmarks/two_workers.py --mnist FOLDER [--models cnn,mlp,lstm] [--runs 5]
+    python benchmarks/two_workers.py --mnist FOLDER [--models cnn,mlp:hidden=[128],lstm] [--runs 5]
 
 The same work in turns: half of the same rows each, the same network, batch size a worker, normalisation and optimizer
 (Adam). torchrun runs a script with torch's DistributedDataParallel as it comes; Firesteel (engine local) reduces
@@ -138,7 +138,7 @@ def compare(work: Path, model: str, options: argparse.Namespace) -> list[list[st
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--mnist", type=Path, required=True, help="folder with the idx files of MNIST")
-    parser.add_argument("--models", default="cnn,mlp,lstm", help="networks, separated by commas")
+    parser.add_argument("--models", default="cnn,mlp:hidden=[128],lstm", help="networks, separated by commas")
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--rows", type=int, default=60_000, help="take so many")
     parser.add_argument("--epochs", type=int, default=1, help="of each run")

@@ -64,7 +64,7 @@ def train(
             written. Every run reads and decodes the source again; what is evaluated is the split ``test``, at the end.
         prepare: with ``direct``: options of :func:`firesteel.prepare`: size, split, min_per_class, ...
         features, label, id, group, split_column: of a DataFrame: its columns, see :func:`firesteel.prepare`.
-        model: name in the zoo (cnn, mlp, lstm), ``MODULE:FACTORY``, either with options behind
+        model: name in the zoo (``firesteel models``), ``MODULE:FACTORY``, either with options behind
             (``mlp:hidden=[64,32]``), or a callable that returns a module. None is cnn, or what the resumed run has.
         workers: how many, or ``2..8`` for as many as there are, within these bounds; None is the slots of a local Spark
             master, else 1, or what the resumed run had.

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from firesteel.errors import ConfigError, FiresteelError, ModelError
 from firesteel.functions import load_function, travels_by_value
+from firesteel.models.zoo import ENTRIES
 from firesteel.specs import Spec, check_options, did_you_mean, parse_spec
 
 if TYPE_CHECKING:
     from torch import nn
 
-ZOO = {"cnn": "firesteel.models.cnn:Cnn", "mlp": "firesteel.models.mlp:Mlp", "lstm": "firesteel.models.lstm:Lstm",
-       "graph": "firesteel.models.graph:Graph"}  # fmt: skip
+ZOO = {name: entry.factory for name, entry in ENTRIES.items()} | {"graph": "firesteel.models.graph:Graph"}
 """Names of the zoo and where each network lies. ``graph`` is for model folders: any network, as a list of layers."""
 
 Factory = Callable[..., Any]
@@ -61,8 +61,8 @@ def resolve_model(model: str | Spec | Factory) -> ModelSource:
         return source
     if ":" not in spec.name:
         raise ModelError(
-            f"there is no model {spec.name!r}. The zoo has {', '.join(sorted(ZOO.keys() - {'graph'}))};"
-            f" a model of your own is MODULE:FACTORY.{did_you_mean(spec.name, ZOO)}"
+            f"there is no model {spec.name!r}.{did_you_mean(spec.name, ENTRIES)} The zoo has {', '.join(ENTRIES)}.\n"
+            "`firesteel models` says what they are; a model of your own is MODULE:FACTORY."
         )
     load_factory(spec.name)
     return source

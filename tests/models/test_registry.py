@@ -24,7 +24,7 @@ def build(model: object) -> nn.Module:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("cnnn", r"no model 'cnnn'.*cnn, lstm, mlp.*Did you mean"),
+        ("cnnn", r"no model 'cnnn'.*Did you mean 'cnn'.*mlp, lstm, lenet.*MODULE:FACTORY"),
         ("tests.networks:linera", r"no 'linera'.*Did you mean"),
         ("no.such.module:f", "cannot import module 'no.such.module'"),
         ("tests.networks:VALUE", "is a int; a function or a class is needed"),

@@ -17,7 +17,7 @@ def train(
     dataset: Annotated[str, typer.Argument(help="A prepared dataset.")],
     run: Annotated[str, typer.Argument(help="Folder for the run.")],
     model: Annotated[
-        str, typer.Option(help="cnn, mlp, lstm or MODULE:FACTORY; options behind: mlp:hidden=[64,32]")
+        str, typer.Option(help="A network (firesteel models) or MODULE:FACTORY; options behind: mlp:hidden=[64,32]")
     ] = "cnn",
     epochs: Annotated[int, typer.Option(help="Passes over the training split.")] = 10,
     batch_size: Annotated[int, typer.Option(help="Rows a worker and step.")] = 32,
