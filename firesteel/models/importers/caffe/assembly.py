@@ -8,15 +8,16 @@ from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.conv import _ConvNd
 
 from firesteel.errors import ModelError
 from firesteel.models.importers.base import Matching
 from firesteel.models.importers.caffe.graph import Flow, Node
-from firesteel.models.importers.caffe.layers import Shape, build_layer
+from firesteel.models.importers.caffe.layers import build_layer
+from firesteel.models.importers.caffe.shapes import Shape, output_shapes
 from firesteel.models.importers.caffe.structure import Layer
 from firesteel.models.importers.caffe.values import Value, change_of_shape, show, values_of
 from firesteel.models.importers.network import LayerNetwork, Step, layer_names
+from firesteel.models.importers.weights import is_finite
 from firesteel.specs import did_you_mean
 
 BATCH = 2
@@ -93,7 +94,7 @@ def _built(
 
         with torch.device("meta"):
             module = make().eval()
-        given = _run(node.layer, module, taken)
+        given = _given(node.layer, module, taken)
         shapes.update(zip(node.outputs, given))
         part = _Part(names[unique_name], node, module, make)
         part.values = _values(node, weights)
@@ -121,45 +122,21 @@ def _unique_names(nodes: list[Node]) -> list[str]:
     return found
 
 
-def _run(layer: Layer, module: nn.Module, shapes: list[Shape]) -> list[Shape]:
-    """Shapes of what a module gives; nothing is computed."""
-    try:
-        with torch.no_grad():
-            given = _meta_result(module, shapes)
-    except (RuntimeError, ValueError, TypeError, IndexError, NotImplementedError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise ModelError(
-            f"{layer} cannot take {', '.join(show(shape[1:]) for shape in shapes)}: {reason}\n"
-            "Give the size that the network was made for (--size, --input-shape)."
-        ) from error
-    tensors: tuple[Tensor, ...] = given if isinstance(given, tuple) else (given,)
-    found = [tuple(tensor.shape) for tensor in tensors]
+def _given(layer: Layer, module: nn.Module, shapes: list[Shape]) -> list[Shape]:
+    """Shapes of what a layer gives.
+
+    Raises:
+        ModelError: if there is nothing, or too much, or rows are mixed.
+    """
+    found = output_shapes(module, shapes)
     for shape in found:
-        if not shape or shape[0] != BATCH or 0 in shape:
+        if not shape or shape[0] != BATCH:
             raise ModelError(f"{layer} gives {show(shape)} for {BATCH} rows: it mixes the rows of a batch.")
-        if math.prod(shape[1:]) > MAX_VALUES:
+        if min(shape) <= 0 or math.prod(shape[1:]) > MAX_VALUES:
             raise ModelError(
-                f"{layer} gives {show(shape[1:])} for a row; more than {MAX_VALUES:,} numbers are refused."
+                f"{layer} gives {show(shape[1:])} for a row; from 1 to {MAX_VALUES:,} numbers are allowed."
             )
     return found
-
-
-def _meta_result(module: nn.Module, shapes: list[Shape]) -> Tensor | tuple[Tensor, ...]:
-    """What a module gives on the meta device."""
-    if not isinstance(module, _ConvNd):
-        found: Tensor | tuple[Tensor, ...] = module(*[torch.empty(shape, device="meta") for shape in shapes])
-        return found
-    # torch's rule for convolutions is written in Python and imports sympy first, which takes a second.
-    sizes = []
-    for size, wide, step, pad, dilation in zip(
-        shapes[0][2:], module.kernel_size, module.stride, module.padding, module.dilation
-    ):
-        reach = dilation * (wide - 1) + 1
-        if module.transposed:
-            sizes.append((size - 1) * step - 2 * int(pad) + reach)
-        else:
-            sizes.append((size + 2 * int(pad) - reach) // step + 1)
-    return torch.empty((shapes[0][0], module.out_channels, *sizes), device="meta")
 
 
 def _values(node: Node, weights: Mapping[str, Layer]) -> dict[str, Value]:
@@ -239,7 +216,7 @@ def _filled(parts: list[_Part], weights: Mapping[str, Layer]) -> Matching:
             change = value.change or change_of_shape(value.shape, tuple(tensor.shape))
             if change:
                 reshaped[full] = change
-            if not bool(torch.isfinite(torch.stack(torch.aminmax(tensor.detach()))).all()):
+            if not is_finite(tensor):
                 notes.append(f"{full} holds NaN or infinity")
     taken = {layer.name for part in parts for layer in (part.node.layer, part.node.scale) if layer is not None}
     unused = [f"{name}.{each}" for name, layer in weights.items() if name not in taken for each in values_of(layer)]
@@ -252,10 +229,12 @@ def _with_memory(part: _Part, fresh: set[str]) -> nn.Module:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             return part.make().eval()
-    module = part.module.to_empty(device="cpu")
+    module = part.module
+    # What Module.to_empty does; on the way from the meta device that imports torch's compiler, which takes half a second.
+    for name, parameter in module.named_parameters():
+        setattr(module, name, nn.Parameter(torch.empty(parameter.shape)))
     for name, buffer in module.named_buffers():
-        if name.endswith("_tracked"):
-            buffer.zero_()
+        setattr(module, name, torch.zeros(buffer.shape, dtype=buffer.dtype))
     return module
 
 

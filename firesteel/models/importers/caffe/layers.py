@@ -15,12 +15,11 @@ from firesteel.errors import ModelError
 from firesteel.models.importers import modules as shared
 from firesteel.models.importers.caffe import modules as own
 from firesteel.models.importers.caffe.schema import Message
+from firesteel.models.importers.caffe.shapes import Shape
 from firesteel.models.importers.caffe.structure import Layer
 from firesteel.models.importers.caffe.values import show
 from firesteel.specs import did_you_mean
 
-Shape: TypeAlias = tuple[int, ...]
-"""Of a value, the batch first."""
 Builder: TypeAlias = Callable[[Layer, Sequence[Shape]], nn.Module]
 
 MAX_SIZE = 1 << 24
@@ -70,11 +69,8 @@ def _per_dimension(layer: Layer, options: Message, name: str, count: int, defaul
     """Kernel, stride, padding or dilation: one value for all dimensions, one each, or ``_h`` and ``_w``."""
     short = name.removesuffix("_size")
     given = options.all(name)
-    if (
-        (short != "dilation"
-        and options.get(f"{short}_h") is not None)
-        or (short != "dilation"
-        and options.get(f"{short}_w"))
+    if (short != "dilation" and options.get(f"{short}_h") is not None) or (
+        short != "dilation" and options.get(f"{short}_w")
     ):
         both = [options.get(f"{short}_{axis}", default) for axis in "hw"]
         if given or count != 2 or None in both:
@@ -235,9 +231,9 @@ def _lrn(layer: Layer, shapes: Sequence[Shape]) -> nn.Module:
     alpha, beta = options.get("alpha", 1.0), options.get("beta", 0.75)
     if size % 2 == 0:
         raise ModelError(f"{layer}: local_size must be odd, got {size}.")
+    _picture(layer, shapes[0])
     if options.get("norm_region", "ACROSS_CHANNELS") == "ACROSS_CHANNELS":
         return nn.LocalResponseNorm(size, alpha, beta, options.get("k", 1.0))
-    _picture(layer, shapes[0])
     return own.WithinChannelNorm(size, alpha, beta)
 
 
@@ -432,4 +428,4 @@ _BUILDERS: dict[str, Builder] = {
 }  # fmt: skip
 
 
-__all__ = ["Shape", "build_layer"]
+__all__ = ["build_layer"]

@@ -22,7 +22,7 @@ class InnerProduct(nn.Linear):
 
 
 class PaddedMaxPool(nn.Module):
-    """Max-pooling whose padding is more than half of the window, which torch refuses; output sizes as Caffe rounds them."""
+    """Max-pooling whose padding is more than half of the window, which torch refuses; sizes are rounded as torch rounds them."""
 
     def __init__(self, kernel: tuple[int, int], stride: tuple[int, int], padding: tuple[int, int], ceil_mode: bool):
         super().__init__()
@@ -31,22 +31,25 @@ class PaddedMaxPool(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         height, width = self.padding
-        # Padded below and to the right too; a window that begins there is dropped, as Caffe does.
+        rows, columns = self._windows(x, 0), self._windows(x, 1)
+        # Padded below and to the right too: a window that begins there is dropped.
         found: Tensor = self.pool(F.pad(x, (width, width, height, height), value=-math.inf))
-        if self.pool.ceil_mode:
-            sizes = [self._windows(x, axis) for axis in (0, 1)]
-            found = found[:, :, : sizes[0], : sizes[1]]
-        return found
+        return found[:, :, :rows, :columns]
 
     def _windows(self, x: Tensor, axis: int) -> int:
-        size, pad = x.shape[2 + axis], self.padding[axis]
-        stride, kernel = _pair(self.pool.stride)[axis], _pair(self.pool.kernel_size)[axis]
-        count = -(-(size + 2 * pad - kernel) // stride) + 1
-        return count - 1 if (count - 1) * stride >= size + pad else count
+        kernel, stride = (_of(value, axis) for value in (self.pool.kernel_size, self.pool.stride))
+        return pooled_size(x.shape[2 + axis], kernel, stride, self.padding[axis], self.pool.ceil_mode)
 
 
-def _pair(value: int | tuple[int, ...]) -> tuple[int, ...]:
-    return (value, value) if isinstance(value, int) else value
+def pooled_size(size: int, kernel: int, stride: int, pad: int, ceil_mode: bool) -> int:
+    """Windows along one axis; one that would begin in the padding behind does not count."""
+    room = size + 2 * pad - kernel
+    count = (-(-room // stride) if ceil_mode else room // stride) + 1
+    return count - 1 if ceil_mode and (count - 1) * stride >= size + pad else count
+
+
+def _of(value: int | tuple[int, ...], axis: int) -> int:
+    return value if isinstance(value, int) else value[axis]
 
 
 class WithinChannelNorm(nn.Module):

@@ -128,7 +128,12 @@ def _into(
 
 
 def _classes_of(network: nn.Module, input_shape: tuple[int, ...]) -> int:
-    """Outputs for a row, found by computing one."""
+    """Outputs for a row: those of the last layer if it is dense or a convolution, else found by computing one."""
+    weighted = [module for module in network.modules() if next(module.parameters(recurse=False), None) is not None]
+    if weighted and isinstance(weighted[-1], nn.Linear):
+        return weighted[-1].out_features
+    if weighted and isinstance(weighted[-1], nn.Conv2d):
+        return weighted[-1].out_channels
     parameter = next(network.parameters(), None)
     dtype = torch.float32 if parameter is None else parameter.dtype
     try:

@@ -92,6 +92,12 @@ def read_structure(message: Message, where: str) -> Net:
     ignored = sorted(message.ignored.union(*(layer.message.ignored for layer in layers)))
     if ignored:
         notes.append(f"fields that Caffe itself does not have were ignored: {', '.join(ignored[:8])}")
+    if not inputs:
+        # A .caffemodel may be saved without what fed it: then the first value that no layer gives is the input.
+        tops: set[str] = set()
+        for layer in kept:
+            inputs.update({name: None for name in layer.bottoms[:1] if name not in tops and not inputs})
+            tops.update(layer.tops)
     batches = [shape[0] for shape in inputs.values() if shape]
     return Net(str(message.get("name", "")), inputs, kept, batches[0] if batches else None, list(dict.fromkeys(notes)))
 
