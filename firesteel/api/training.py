@@ -48,6 +48,8 @@ def train(
     overwrite: bool = False,
     resume: bool = False,
     init_from: Path | None = None,
+    from_model: Path | None = None,
+    replace_head: str | None = None,
     engine: Literal["spark", "local"] | None = None,
     master: str | None = None,
     spark: SparkSession | None = None,
@@ -74,11 +76,14 @@ def train(
         resume: go on with the run in that folder from its newest checkpoint, with the same bits as if it had never
             stopped (same number of workers, on a CPU). Its options hold but for those that are given now.
         init_from: begin with the weights of a run, of its checkpoint ``RUN@STEP``, or of a model folder.
+        from_model: begin with the network of a run or a model folder, also an imported one, for the classes of this
+            dataset: where they are others, the last layer is replaced by one for them. The input is normalised as it was.
+        replace_head: with ``from_model``: names of the layers that begin anew (``classifier.1``, with commas between them).
         engine, master, spark, debug: see :class:`Runtime`; of a resumed run as before, if nothing is said.
         watch: shows the progress.
         options: see :class:`firesteel.training.job.TrainJob`: epochs, batch_size, augment, class_weights, sampling,
             normalize, device, threads, seed, lanes,
-            prefetch, memory_bytes, scratch, log_every, timeout_s, split, validation_split, evaluate_every, score, stop,
+            freeze_until, train_only, prefetch, memory_bytes, scratch, log_every, timeout_s, split, validation_split, evaluate_every, score, stop,
             final_model, checkpoint_every, keep_checkpoints, keep_checkpoint_every, max_restarts; and
             :class:`firesteel.training.settings.UpdateSettings`: learning_rate, optimizer, schedule, warmup, lr_scaling,
             bias_learning_rate, layer_learning_rates, l1, l2, weight_decay, regularize, clip, init, precision.
@@ -96,18 +101,19 @@ def train(
     runtime = Runtime(engine, master, spark, debug=debug)
     with contextlib.ExitStack() as stack:
         if resume:
-            if overwrite or init_from is not None:
+            if overwrite or init_from is not None or from_model is not None:
                 raise ConfigError(
-                    "resume goes on with a run; overwrite and init_from begin a new one. Use one of them."
+                    "resume goes on with a run; overwrite, init_from and from_model begin a new one. Use one of them."
                 )
             going_on = _resumed(dataset, run, runtime, stack, given, direct, model, workers, sync, options)
             return run_training(*going_on, watch)
         if init_from is not None:
             options["init_from"] = initial_weights(str(init_from)).uri
+        _check_beginning(from_model, replace_head, init_from)
         workers = runtime.default_workers() if workers is None else workers
-        model = "cnn" if model is None else model
+        model = "cnn" if model is None and from_model is None else model
         if direct or _is_frame(dataset):
-            check_options_early(model, options)
+            check_options_early("cnn" if from_model is not None else model, options)
             lanes = options.get("lanes") or workers_of(workers)[1]
             rows = stack.enter_context(opened_directly(dataset, Place.of(run), runtime, given, lanes))
             opened, data, runtime = rows.dataset, rows.data, rows.runtime
@@ -115,11 +121,41 @@ def train(
         else:
             _refuse_preparation(given)
             opened, data = _opened(dataset), None  # type: ignore[arg-type]
+        notes: list[str] = []
+        if from_model is not None:
+            model, options, notes = _beginning(opened, from_model, model, replace_head, options)
         training = resolve_training(opened, model, workers, sync, options)
-        training = replace(as_many_as_there_are(training, runtime.slots()), direct=data)
+        training = replace(
+            as_many_as_there_are(training, runtime.slots()), direct=data, notes=[*notes, *training.notes]
+        )
         runtime.check(training.workers)
         directory = RunDirectory.create(run, training.job, overwrite=overwrite)
         return run_training(training, directory, runtime, watch)
+
+
+def _check_beginning(from_model: Path | None, replace_head: str | None, init_from: Path | None) -> None:
+    if from_model is None and replace_head is not None:
+        raise ConfigError(
+            "replace_head is for a network that was trained before: --from MODEL (in Python from_model=)."
+        )
+    if from_model is not None and init_from is not None:
+        raise ConfigError(
+            "init_from takes all weights of the same network; from_model takes the network itself, for other classes too."
+            " Use one of them."
+        )
+
+
+def _beginning(
+    dataset: Dataset, from_model: Path, model: Any, replace_head: str | None, options: dict[str, Any]
+) -> tuple[Any, dict[str, Any], list[str]]:
+    """The network of a trained model for the classes of a dataset; the options of the job that say so, and notes."""
+    from firesteel.models.transfer.pretrained import begin_with
+
+    found = begin_with(
+        Place.of(from_model), dataset.manifest.labels, dataset.feature, model=model, replace_head=replace_head
+    )
+    options = {"normalize": "model", **options, "pretrained": found.pretrained}
+    return found.source.factory or found.source.spec, options, list(found.notes)
 
 
 def _resumed(

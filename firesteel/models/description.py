@@ -63,17 +63,16 @@ class ModelDescription(BaseModel):
 
     def normalizer(self, device: torch.device) -> Normalizer:
         """What makes raw rows, (B, *feature.shape), the network's input."""
-        from firesteel.data.loader import Normalizer
+        return normalizer_of(self.normalization, self.channel_order, len(self.feature.shape), device)
 
-        scaling = self.normalization
-        return Normalizer.of(
-            scaling.mean,
-            scaling.std,
-            scaling.scale,
-            len(self.feature.shape),
-            device,
-            reverse=self.channel_order == "bgr",
-        )
+
+def normalizer_of(
+    scaling: Statistics, channel_order: Literal["rgb", "bgr"], num_dims: int, device: torch.device
+) -> Normalizer:
+    """What makes raw rows with so many dimensions a network's input."""
+    from firesteel.data.loader import Normalizer
+
+    return Normalizer.of(scaling.mean, scaling.std, scaling.scale, num_dims, device, reverse=channel_order == "bgr")
 
 
 def normalization_for(kind: str, statistics: Statistics) -> Statistics:
@@ -142,7 +141,7 @@ def load_model(folder: Place, description: ModelDescription, model: Any = None) 
     """
     import safetensors.torch
 
-    source = _source_for(description, model)
+    source = source_for(description, model)
     stored = source.spec.name == "graph" and source.factory is None
     data = (folder / WEIGHTS_NAME).read_bytes()
     try:
@@ -207,7 +206,12 @@ def allowed_source(description: ModelDescription) -> ModelSource:
     return ModelSource(description.model)
 
 
-def _source_for(description: ModelDescription, model: Any) -> ModelSource:
+def source_for(description: ModelDescription, model: Any = None) -> ModelSource:
+    """How to make the model of a description, or the factory that was passed with the options on file.
+
+    Raises:
+        ModelError: if the description alone may not be followed.
+    """
     if model is None:
         return allowed_source(description)
     given = resolve_model(model)

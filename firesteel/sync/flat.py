@@ -8,15 +8,22 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from firesteel.models.transfer.freezing import still_norms
+
 
 def floating_state(model: nn.Module) -> list[Tensor]:
-    """Parameters and floating buffers (batch-norm statistics), each once. Integer buffers are counters, equal anyway."""
+    """Trainable parameters and floating buffers (batch-norm statistics), each once. Integer buffers are counters, equal anyway.
+
+    What is frozen is the same everywhere: a mean of it would cost bytes, and may round.
+    """
     return [tensor.data for tensor in floating_tensors(model)]
 
 
 def floating_tensors(model: nn.Module) -> list[Tensor]:
     """The same as the model has them, with their gradients."""
-    tensors = [*model.parameters(), *model.buffers()]
+    still = {id(buffer) for module in still_norms(model) for buffer in module.buffers()}
+    tensors: list[Tensor] = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    tensors += [buffer for buffer in model.buffers() if id(buffer) not in still]
     return list({id(tensor): tensor for tensor in tensors if tensor.is_floating_point()}.values())
 
 

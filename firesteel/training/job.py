@@ -6,14 +6,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, Field, ValidationError, field_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from firesteel.data.augmentation.policy import Policy
-from firesteel.data.manifest import Dataset
+from firesteel.data.manifest import Dataset, Statistics
 from firesteel.data.order import Order
 from firesteel.data.sampling import class_sampling
 from firesteel.errors import ConfigError
+from firesteel.models.description import normalization_for
 from firesteel.models.registry import ModelSource
+from firesteel.models.transfer.pretrained import Pretrained
 from firesteel.specs import Spec, did_you_mean, parse_spec
 from firesteel.training.settings import UpdateSettings
 from firesteel.training.stopping import Stopping
@@ -44,7 +46,7 @@ class TrainJob(UpdateSettings):
         class_weights: of the loss, see :func:`firesteel.training.class_weights.class_weights`.
         sampling: which rows an epoch shows, see :func:`firesteel.data.sampling.class_sampling`.
         normalize: ``standardize`` (mean 0 and deviation 1 a channel over the training split), ``scale`` (uint8 to 0..1)
-            or ``none``.
+            ``none``, or ``model``: as the pretrained network was trained.
         device: auto, cpu or cuda.
         threads: of torch in each worker; None shares the host's cores between its workers.
         seed: of the weights, the order and dropout.
@@ -58,6 +60,9 @@ class TrainJob(UpdateSettings):
         min_workers: with how many a run may begin, or go on after a failure, where there are no slots for ``workers``; None
             is ``workers``. The rows of a step stay the same: fewer workers have more of them each.
         init_from: URI of a checkpoint or a model folder with the weights to begin with; None takes the network's own.
+        pretrained: the trained network that this one is made of, for new classes; None if it is none.
+        freeze_until: layer or pattern: it and all layers before it do not learn.
+        train_only: patterns on parameters: only these learn, and a new head.
         validation_split: that is evaluated while training; None if nothing is.
         evaluate_every: when.
         score: of an evaluation that says which model is the best, see :mod:`firesteel.training.scores`.
@@ -83,7 +88,7 @@ class TrainJob(UpdateSettings):
     augment: Policy | None = None
     class_weights: Spec = Spec(name="none")
     sampling: Spec = Spec(name="uniform")
-    normalize: Literal["standardize", "scale", "none"] = "standardize"
+    normalize: Literal["standardize", "scale", "none", "model"] = "standardize"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: int | None = Field(default=None, ge=1)
     seed: int = Field(default=0, ge=0)
@@ -95,6 +100,9 @@ class TrainJob(UpdateSettings):
     timeout_s: float = Field(default=300.0, gt=0)
     min_workers: int | None = Field(default=None, ge=1)
     init_from: str | None = None
+    pretrained: Pretrained | None = None
+    freeze_until: str | None = None
+    train_only: tuple[str, ...] = ()
     validation_split: str | None = None
     evaluate_every: Trigger = Trigger()
     score: Spec = Spec(name="accuracy")
@@ -115,15 +123,40 @@ class TrainJob(UpdateSettings):
     def _read_names(cls, value: Any) -> Any:
         return parse_spec(value) if isinstance(value, str) else value
 
+    @field_validator("train_only", mode="before")
+    @classmethod
+    def _read_patterns(cls, value: Any) -> Any:
+        return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
+
     @field_validator("stop", mode="before")
     @classmethod
     def _read_conditions(cls, value: Any) -> Any:
         several = value if isinstance(value, list | tuple) else (value,)
         return tuple(parse_spec(each) if isinstance(each, str) else each for each in several)
 
+    @model_validator(mode="after")
+    def _check_transfer(self) -> TrainJob:
+        if self.normalize == "model" and self.pretrained is None:
+            raise ValueError("normalize must be standardize, scale or none: model is for a training --from a model")
+        if self.freeze_until is not None and self.train_only:
+            raise ValueError("freeze_until and train_only both say what is frozen: use one of them")
+        return self
+
     @property
     def global_batch_size(self) -> int:
         return self.batch_size * self.workers
+
+    def normalization(self, statistics: Statistics) -> Statistics:
+        """Of the input, for a dataset with these statistics."""
+        if self.normalize == "model":
+            assert self.pretrained is not None
+            return self.pretrained.normalization
+        return normalization_for(self.normalize, statistics)
+
+    @property
+    def channel_order(self) -> Literal["rgb", "bgr"]:
+        """Of pictures in the network."""
+        return "rgb" if self.pretrained is None else self.pretrained.channel_order
 
     def order(self, dataset: Dataset) -> Order:
         """The order in which this job reads its split.

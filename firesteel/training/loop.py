@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from torch import Tensor, nn
 
@@ -29,6 +29,7 @@ def train(
     loss_function: LossFunction,
     callbacks: Sequence[Callback] = (),
     begin: Callable[[], Progress] = Progress,
+    still: Iterable[nn.Module] = (),
 ) -> Progress:
     """Train ``model`` in place.
 
@@ -42,12 +43,15 @@ def train(
         loss_function: mean over the rows of a batch.
         callbacks: watch the loop; each may set ``progress.stop`` to end it, on all ranks at the same step.
         begin: says where to begin, when the strategy has started; restores what goes on from there.
+        still: layers that stay in evaluation mode.
 
     Returns:
         where it ended.
     """
     module = sync.on_start(model, update.optimizer, world)
     module.train()
+    for layer in still:
+        layer.eval()
     progress = begin()
     _each(callbacks, "on_train_begin", progress)
     while progress.epoch < epochs and progress.stop is None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, Literal
 
 from firesteel.errors import ConfigError
+from firesteel.models.transfer.freezing import matches
 from firesteel.specs import did_you_mean
 
 if TYPE_CHECKING:
@@ -46,8 +46,8 @@ def regularized(model: nn.Module, which: Literal["weights", "all"]) -> list[nn.P
 def parameter_groups(model: nn.Module, settings: UpdateSettings, model_name: str) -> list[dict[str, Any]]:
     """Groups for an optimizer, each with its learning rate ``lr``; parameters with a factor of 0 are frozen.
 
-    A frozen parameter gets ``requires_grad=False``: no gradient is computed for it, and none is exchanged. (Statistics
-    of a batch norm are no parameters and go on moving.)
+    A frozen parameter gets ``requires_grad=False``: no gradient is computed for it, and nothing is exchanged. The statistics of a
+    batch norm stay with its parameters, see :mod:`firesteel.models.transfer.freezing`.
 
     Args:
         model: changed only in what is frozen.
@@ -81,7 +81,7 @@ def _factors(model: nn.Module, patterns: dict[str, float], model_name: str) -> d
     names = [name for name, _ in model.named_parameters()]
     factors = dict.fromkeys(names, 1.0)
     for pattern, factor in patterns.items():
-        matched = [name for name in names if _matches(name, pattern)]
+        matched = [name for name in names if matches(name, pattern)]
         if not matched:
             shown = ", ".join(names[:_SHOWN_NAMES]) + (
                 f" and {len(names) - _SHOWN_NAMES} more" * (len(names) > _SHOWN_NAMES)
@@ -92,12 +92,6 @@ def _factors(model: nn.Module, patterns: dict[str, float], model_name: str) -> d
             )
         factors.update(dict.fromkeys(matched, factor))
     return factors
-
-
-def _matches(name: str, pattern: str) -> bool:
-    """Whether a pattern matches a parameter's name, or that of a module that holds it."""
-    parts = name.split(".")
-    return any(fnmatchcase(".".join(parts[:end]), pattern) for end in range(1, len(parts) + 1))
 
 
 def _owners(names: list[str]) -> list[str]:

@@ -23,7 +23,9 @@ from firesteel.data.order import Order
 from firesteel.errors import CheckpointError, FiresteelError, ModelError, WorkerFailed
 from firesteel.launch import lost_a_peer, place_of
 from firesteel.models import build_model, count_parameters
-from firesteel.models.description import ModelDescription, normalization_for, save_model
+from firesteel.models.description import ModelDescription, normalizer_of, save_model
+from firesteel.models.transfer.freezing import freeze, still_norms
+from firesteel.models.transfer.pretrained import load_pretrained
 from firesteel.monitoring.events import STOP_REQUESTED, EventWriter, events_of
 from firesteel.storage import Place
 from firesteel.sync import alone, make_sync
@@ -68,6 +70,7 @@ def train_worker(payload: TrainPayload, world: World, meeting: Meeting | None) -
         load = begin_loading(payload, world)
         checkpoint = None if payload.checkpoint is None else find_checkpoint(run, str(payload.checkpoint))
         model = _built_model(payload, world)
+        still = _frozen(job, model)
         if meeting is not None:
             stack.enter_context(meeting.process_group())
         data = load()
@@ -110,6 +113,7 @@ def train_worker(payload: TrainPayload, world: World, meeting: Meeting | None) -
             train(
                 model, update, loader, sync, world,
                 epochs=job.epochs, loss_function=partial(_loss, job, _class_weights(job, data, world)), callbacks=[*callbacks, control], begin=begin,
+                still=[*still, *still_norms(model)],
             )  # fmt: skip
         if progress.stop == STOP_REQUESTED and writer is not None and writer.failure:
             raise CheckpointError(f"stopped at step {progress.step}, and {writer.failure}")
@@ -135,7 +139,15 @@ def _built_model(payload: TrainPayload, world: World) -> nn.Module:
     initialize(model, job.init, job.seed)
     if job.init_from is not None and payload.checkpoint is None:
         load_initial(model, Place.of(job.init_from))
+    if job.pretrained is not None and payload.checkpoint is None:
+        load_pretrained(model, job.pretrained)
     return model.to(world.torch_device)
+
+
+def _frozen(job: TrainJob, model: nn.Module) -> list[nn.Module]:
+    """Freeze what the job freezes; returns the layers that stay in evaluation mode."""
+    head = () if job.pretrained is None else job.pretrained.head
+    return freeze(model, until=job.freeze_until, only=job.train_only, head=head)
 
 
 def _checkpoint_writer(
@@ -182,8 +194,9 @@ def _seed(seed: int, rank: int, step: int) -> None:
 
 
 def _normalizer(job: TrainJob, manifest: Manifest, world: World) -> Normalizer:
-    scaling = normalization_for(job.normalize, manifest.statistics)
-    return Normalizer.of(scaling.mean, scaling.std, scaling.scale, len(job.input_shape), world.torch_device)
+    return normalizer_of(
+        job.normalization(manifest.statistics), job.channel_order, len(job.input_shape), world.torch_device
+    )
 
 
 def _validator(job: TrainJob, data: WorkerData, world: World, normalize: Normalizer) -> Validator | None:
@@ -253,7 +266,8 @@ def _description(
         model=payload.model.spec,
         importable=payload.model.has_name,
         feature=manifest.feature,
-        normalization=normalization_for(job.normalize, manifest.statistics),
+        normalization=job.normalization(manifest.statistics),
+        channel_order=job.channel_order,
         labels=manifest.labels,
         parameters=count_parameters(model),
         trained_on={

@@ -116,7 +116,27 @@ def train(
     init_from: Annotated[
         str | None, typer.Option(metavar="RUN[@STEP]", help="Begin with the weights of another run.")
     ] = None,
-    normalize: Annotated[str, typer.Option(help="standardize, scale or none.")] = "standardize",
+    from_model: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="MODEL",
+            help="Begin with the network of a run or model folder, for the dataset's classes.",
+        ),
+    ] = None,
+    replace_head: Annotated[
+        str | None,
+        typer.Option(metavar="LAYER,...", help="With --from: begins anew. Default: the last, if classes differ."),
+    ] = None,
+    freeze_until: Annotated[
+        str | None, typer.Option(metavar="LAYER", help="It and all layers before it do not learn: 'features*', layer3.")
+    ] = None,
+    train_only: Annotated[
+        str | None, typer.Option(metavar="PATTERN,...", help="Only these layers learn, and a new head.")
+    ] = None,
+    normalize: Annotated[
+        str, typer.Option(help="standardize, scale, none; with --from: model (its default), as it was trained.")
+    ] = "standardize",
     device: Device = "auto",
     threads: Annotated[
         int | None, typer.Option(help="Of torch in each worker. Default: the host's cores, shared.")
