@@ -18,7 +18,16 @@ from firesteel._version import __version__
 
 if TYPE_CHECKING:
     from firesteel.analysis.results import Analysis
-    from firesteel.api import analyze, evaluate, export_images, import_model, prepare, train, transform
+    from firesteel.api import (
+        analyze,
+        compute_features,
+        evaluate,
+        export_images,
+        import_model,
+        prepare,
+        train,
+        transform,
+    )
     from firesteel.data.manifest import Dataset
     from firesteel.errors import FiresteelError
     from firesteel.evaluation.counts import Evaluation
@@ -44,6 +53,7 @@ _PUBLIC = {
     "TrainResult": "firesteel.training.driver",
     "TransformProcess": "firesteel.tables.process",
     "analyze": "firesteel.api",
+    "compute_features": "firesteel.api",
     "evaluate": "firesteel.api",
     "export_images": "firesteel.api",
     "import_model": "firesteel.api",
@@ -67,6 +77,7 @@ __all__ = [
     "TransformProcess",
     "__version__",
     "analyze",
+    "compute_features",
     "evaluate",
     "export_images",
     "import_model",

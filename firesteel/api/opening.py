@@ -84,7 +84,6 @@ def _open_source(
     stack: contextlib.ExitStack,
     what: str,
 ) -> Opened:
-    from firesteel.data.engines import SourceEngine
     from firesteel.data.preparation import SourceFacts
     from firesteel.data.sources import open_source
 
@@ -100,15 +99,32 @@ def _open_source(
         source.notes(),
     )
 
+    return Opened(options, facts, engine_maker(source, runtime, workers, stack), source)
+
+
+def engine_maker(
+    source: Source, runtime: Runtime, workers: int | None, stack: contextlib.ExitStack
+) -> Callable[[], Any]:
+    """What starts the engine that goes over a source: Spark's tasks, or processes of this host.
+
+    Args:
+        source: that tasks can read themselves.
+        runtime: what the caller said of Spark.
+        workers: processes of the local engine; None is one a core.
+        stack: closes the Spark session.
+    """
+
     def make() -> Any:
         if runtime.uses_spark:
             from firesteel.spark.prepare import SparkSourceEngine
 
             return SparkSourceEngine(stack.enter_context(runtime.session()), source)
+        from firesteel.data.engines import SourceEngine
+
         count = workers or len(os.sched_getaffinity(0))
         return SourceEngine(source, local_launcher(count), count)
 
-    return Opened(options, facts, make, source)
+    return make
 
 
 def _open_frame(frame: Any, roles: dict[str, Any], options: dict[str, Any]) -> Opened:

@@ -107,10 +107,11 @@ def train(
                 )
             going_on = _resumed(dataset, run, runtime, stack, given, direct, model, workers, sync, options)
             return run_training(*going_on, watch)
+        _check_beginning(from_model, replace_head, init_from)
         if init_from is not None:
             options["init_from"] = initial_weights(str(init_from)).uri
-        _check_beginning(from_model, replace_head, init_from)
         workers = runtime.default_workers() if workers is None else workers
+        given_model = model
         model = "cnn" if model is None and from_model is None else model
         if direct or _is_frame(dataset):
             check_options_early("cnn" if from_model is not None else model, options)
@@ -124,6 +125,8 @@ def train(
         notes: list[str] = []
         if from_model is not None:
             model, options, notes = _beginning(opened, from_model, model, replace_head, options)
+        elif given_model is None and (rest := _rest_of_model(opened, options)) is not None:
+            model, options, notes = rest
         training = resolve_training(opened, model, workers, sync, options)
         training = replace(
             as_many_as_there_are(training, runtime.slots()), direct=data, notes=[*notes, *training.notes]
@@ -156,6 +159,21 @@ def _beginning(
     )
     options = {"normalize": "model", **options, "pretrained": found.pretrained}
     return found.source.factory or found.source.spec, options, list(found.notes)
+
+
+def _rest_of_model(dataset: Dataset, options: dict[str, Any]) -> tuple[Any, dict[str, Any], list[str]] | None:
+    """What a dataset of features trains; None if it is none."""
+    from firesteel.data.manifest import FEATURES
+
+    if dataset.manifest.source.get("format") != FEATURES:
+        return None
+    from firesteel.models.transfer.features import rest_of_model
+    from firesteel.models.transfer.pretrained import Completion
+
+    rest = rest_of_model(dataset)
+    completes = Completion(model=rest.whole, feature=rest.feature)
+    options = {"normalize": "none", **options, "pretrained": rest.pretrained, "completes": completes}
+    return rest.head, options, list(rest.notes)
 
 
 def _resumed(

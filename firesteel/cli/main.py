@@ -12,6 +12,7 @@ from firesteel.cli.commands.augment import augment
 from firesteel.cli.commands.doctor import doctor
 from firesteel.cli.commands.evaluate import evaluate
 from firesteel.cli.commands.export_images import export_images
+from firesteel.cli.commands.features import features
 from firesteel.cli.commands.import_ import import_
 from firesteel.cli.commands.predict import predict
 from firesteel.cli.commands.prepare import prepare
@@ -52,6 +53,7 @@ app.command()(export_images)
 app.command()(transform)
 app.command(cls=SettingsCommand)(train)
 app.command("import")(import_)
+app.command()(features)
 app.command()(evaluate)
 app.command()(predict)
 app.command()(watch)

@@ -104,6 +104,10 @@ class Quarantine(_Part):
     shards: list[Shard]
 
 
+FEATURES = "features"
+"""Format of the source of a dataset that holds what the frozen layers of a network give."""
+
+
 class Manifest(_Part):
     """All that is known of a prepared dataset.
 

@@ -32,10 +32,17 @@ class BestModel:
         run: its directory.
         describe: the description of the model after so many epochs and steps.
         writer: in whose thread it is written; None writes it at once.
+        whole: the state that is saved, of that of the network which was trained.
     """
 
-    def __init__(self, run: Place, describe: Callable[[int, int], ModelDescription], writer: CheckpointWriter | None):
-        self._folder, self._describe, self._writer = run / BEST_FOLDER, describe, writer
+    def __init__(
+        self,
+        run: Place,
+        describe: Callable[[int, int], ModelDescription],
+        writer: CheckpointWriter | None,
+        whole: Callable[[dict[str, Tensor]], dict[str, Tensor]] = lambda state: state,
+    ):
+        self._folder, self._describe, self._writer, self._whole = run / BEST_FOLDER, describe, writer, whole
 
     def keep(self, model: nn.Module, evaluated: Evaluated, score: Score) -> None:
         """Copy the model as it is now, and write the copy in place of the one before."""
@@ -55,7 +62,7 @@ class BestModel:
             self._writer.also(write, f"the best model, of step {evaluated.step},")
 
     def _write(self, state: Mapping[str, Tensor], description: ModelDescription, about: dict[str, Any]) -> None:
-        save_state(self._folder / about["folder"], state, description)
+        save_state(self._folder / about["folder"], self._whole(dict(state)), description)
         (self._folder / _CURRENT_NAME).write_text(json.dumps(about, indent=1))
         for name in self._folder.folders():
             if name != about["folder"]:

@@ -24,7 +24,7 @@ FIXED = {
     "dataset": "its rows", "prepare": "its rows", "fingerprint": "its rows", "split": "its rows", "input_shape": "its rows",
     "num_classes": "its rows", "model": "its weights", "batch_size": "the rows of a step", "lanes": "the rows of a step",
     "seed": "the order of its rows", "sampling": "the order of its rows", "normalize": "what its weights were made for", "init": "how its weights began", "init_from": "how its weights began",
-    "pretrained": "how its weights began", "freeze_until": "what its optimizer has kept", "train_only": "what its optimizer has kept",
+    "pretrained": "how its weights began", "completes": "its weights", "freeze_until": "what its optimizer has kept", "train_only": "what its optimizer has kept",
     "sync": "what its workers have kept", "optimizer": "what its optimizer has kept",
 }  # fmt: skip
 """Options that a run keeps for good -> what they decide."""

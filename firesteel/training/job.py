@@ -15,7 +15,7 @@ from firesteel.data.sampling import class_sampling
 from firesteel.errors import ConfigError
 from firesteel.models.description import normalization_for
 from firesteel.models.registry import ModelSource
-from firesteel.models.transfer.pretrained import Pretrained
+from firesteel.models.transfer.pretrained import Completion, Pretrained
 from firesteel.specs import Spec, did_you_mean, parse_spec
 from firesteel.training.settings import UpdateSettings
 from firesteel.training.stopping import Stopping
@@ -61,6 +61,7 @@ class TrainJob(UpdateSettings):
             is ``workers``. The rows of a step stay the same: fewer workers have more of them each.
         init_from: URI of a checkpoint or a model folder with the weights to begin with; None takes the network's own.
         pretrained: the trained network that this one is made of, for new classes; None if it is none.
+        completes: the network that this one is a part of, where the dataset holds features of the other part.
         freeze_until: layer or pattern: it and all layers before it do not learn.
         train_only: patterns on parameters: only these learn, and a new head.
         validation_split: that is evaluated while training; None if nothing is.
@@ -101,6 +102,7 @@ class TrainJob(UpdateSettings):
     min_workers: int | None = Field(default=None, ge=1)
     init_from: str | None = None
     pretrained: Pretrained | None = None
+    completes: Completion | None = None
     freeze_until: str | None = None
     train_only: tuple[str, ...] = ()
     validation_split: str | None = None
@@ -155,8 +157,8 @@ class TrainJob(UpdateSettings):
 
     @property
     def channel_order(self) -> Literal["rgb", "bgr"]:
-        """Of pictures in the network."""
-        return "rgb" if self.pretrained is None else self.pretrained.channel_order
+        """Of what the network takes: turned round are the channels of pictures, not those of features."""
+        return "rgb" if self.pretrained is None or self.completes is not None else self.pretrained.channel_order
 
     def order(self, dataset: Dataset) -> Order:
         """The order in which this job reads its split.

@@ -23,9 +23,9 @@ from firesteel.data.order import Order
 from firesteel.errors import CheckpointError, FiresteelError, ModelError, WorkerFailed
 from firesteel.launch import lost_a_peer, place_of
 from firesteel.models import build_model, count_parameters
-from firesteel.models.description import ModelDescription, normalizer_of, save_model
+from firesteel.models.description import ModelDescription, model_state, normalizer_of, save_state
 from firesteel.models.transfer.freezing import freeze, still_norms
-from firesteel.models.transfer.pretrained import load_pretrained
+from firesteel.models.transfer.pretrained import load_pretrained, whole_state
 from firesteel.monitoring.events import STOP_REQUESTED, EventWriter, events_of
 from firesteel.storage import Place
 from firesteel.sync import alone, make_sync
@@ -93,7 +93,7 @@ def train_worker(payload: TrainPayload, world: World, meeting: Meeting | None) -
         parts = Parts(model, update.optimizer, sync, others, world.rank, world.torch_device)
         control = Control(
             world=world, sync=sync, model=model, stopping=payload.stopping, evaluate=Clock(job.evaluate_every),
-            validator=validator, best=BestModel(run, describe, writer), checkpoint=Clock(job.checkpoint_every),
+            validator=validator, best=BestModel(run, describe, writer, whole=partial(_whole_state, job)), checkpoint=Clock(job.checkpoint_every),
             writer=writer, capture=partial(capture, parts), requested=_stop_request(run, world, stack), events=events,
             epochs=job.epochs, steps_per_epoch=order.steps_per_epoch,
         )  # fmt: skip
@@ -140,7 +140,7 @@ def _built_model(payload: TrainPayload, world: World) -> nn.Module:
     if job.init_from is not None and payload.checkpoint is None:
         load_initial(model, Place.of(job.init_from))
     if job.pretrained is not None and payload.checkpoint is None:
-        load_pretrained(model, job.pretrained)
+        load_pretrained(model, job.pretrained, part=job.completes is not None)
     return model.to(world.torch_device)
 
 
@@ -261,15 +261,20 @@ def _prefetch(job: TrainJob, rows: Rows, world: World) -> int:
 def _description(
     payload: TrainPayload, manifest: Manifest, model: nn.Module, epochs: int, steps: int
 ) -> ModelDescription:
-    job = payload.job
+    job, whole = payload.job, payload.job.completes
+    normalization = job.normalization(manifest.statistics)
+    if whole is not None and job.pretrained is not None:
+        normalization = job.pretrained.normalization
     return ModelDescription(
-        model=payload.model.spec,
-        importable=payload.model.has_name,
-        feature=manifest.feature,
-        normalization=job.normalization(manifest.statistics),
-        channel_order=job.channel_order,
+        model=payload.model.spec if whole is None else whole.model,
+        importable=whole is not None or payload.model.has_name,
+        feature=manifest.feature if whole is None else whole.feature,
+        normalization=normalization,
+        channel_order="rgb" if job.pretrained is None else job.pretrained.channel_order,
         labels=manifest.labels,
-        parameters=count_parameters(model),
+        parameters=count_parameters(model)
+        if whole is None
+        else sum(tensor.numel() for tensor in _whole_state(job, model_state(model)).values()),
         trained_on={
             "dataset": job.dataset,
             "fingerprint": job.fingerprint,
@@ -290,7 +295,12 @@ def _save(payload: TrainPayload, model: nn.Module, description: ModelDescription
     else:
         if payload.stopping.best is not None and payload.job.final_model == "best":
             events.write("warning", message="the best model is not on storage any more: the run gives the last one")
-        save_model(run.model_folder, model, description)
+        save_state(run.model_folder, _whole_state(payload.job, model_state(model)), description)
+
+
+def _whole_state(job: TrainJob, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The state of the network that is saved, of which the one that was trained may be a part."""
+    return whole_state(state, job.pretrained) if job.completes is not None and job.pretrained is not None else state
 
 
 class _CountSampled(Callback):

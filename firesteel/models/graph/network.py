@@ -134,6 +134,21 @@ class Graph(nn.Module):
                 del values[name]
         return values[self._output]
 
+    def value_of(self, step: str, features: Tensor) -> Any:
+        """What one of the steps gives for a batch, (B, *input_shape); ``input`` is the batch itself.
+
+        Raises:
+            ModelError: if there is no such step.
+        """
+        values: dict[str, Any] = {INPUT: features}
+        for each in self._steps:
+            if step in values:
+                break
+            values[each.name] = each.run(self, values, features.device)
+        if step not in values:
+            raise ModelError(f"the graph has no step {step!r}.")
+        return values[step]
+
     def tensor_of(self, name: str) -> Tensor:
         """A parameter or constant by its name in the state dict."""
         place, _, last = name.rpartition(".")

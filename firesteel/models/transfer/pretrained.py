@@ -17,12 +17,26 @@ from firesteel.specs import Spec, did_you_mean
 from firesteel.storage import Place
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 _OUTPUTS = {"Linear": "out_features", "Conv1d": "out_channels", "Conv2d": "out_channels", "Conv3d": "out_channels"}
 """Layers that can be a head -> what says how many classes they give."""
 
 _SHOWN_LAYERS = 6
+
+
+class Completion(BaseModel):
+    """The network that a job's is a part of, trained on features of a dataset.
+
+    Attributes:
+        model: the whole network.
+        feature: of a row that it takes.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: Spec
+    feature: Feature
 
 
 class Pretrained(BaseModel):
@@ -153,8 +167,13 @@ def with_classes(spec: Spec, head: Iterable[str], classes: int, wanted: int) -> 
     return Spec(name=spec.name, options=options)
 
 
-def load_pretrained(model: nn.Module, pretrained: Pretrained) -> None:
+def load_pretrained(model: nn.Module, pretrained: Pretrained, *, part: bool = False) -> None:
     """Give a network the weights that it begins with; the layers of a new head keep their own.
+
+    Args:
+        model: changed in place.
+        pretrained: what it begins with.
+        part: whether it is only the part of that network which learns.
 
     Raises:
         ModelError: naming what is missing, not known or of another shape.
@@ -170,7 +189,7 @@ def load_pretrained(model: nn.Module, pretrained: Pretrained) -> None:
     own = model.state_dict(keep_vars=True)
     wanted = {name: tensor for name, tensor in own.items() if not is_part_of(name, pretrained.head)}
     missing = sorted(wanted.keys() - saved.keys() - shared_names(model))
-    unknown = sorted(saved.keys() - own.keys() - set(new))
+    unknown = [] if part else sorted(saved.keys() - own.keys() - set(new))
     if missing or unknown:
         raise ModelError(
             f"{path} does not fit the network: {len(missing)} tensors missing {missing[:3]}, {len(unknown)} not known"
@@ -187,6 +206,16 @@ def load_pretrained(model: nn.Module, pretrained: Pretrained) -> None:
         for name, tensor in wanted.items():
             if name in saved:
                 tensor.copy_(saved[name])
+
+
+def whole_state(state: Mapping[str, Tensor], pretrained: Pretrained) -> dict[str, Tensor]:
+    """The state of a pretrained network of which a part has learnt: that part, and the rest as it was."""
+    from safetensors.torch import load
+
+    from firesteel.models.description import WEIGHTS_NAME
+
+    saved = load((Place.of(pretrained.place) / WEIGHTS_NAME).read_bytes())
+    return {name: tensor for name, tensor in saved.items() if not is_part_of(name, pretrained.head)} | dict(state)
 
 
 def is_part_of(name: str, layers: Iterable[str]) -> bool:
@@ -220,4 +249,7 @@ def _shown(feature: Feature) -> str:
     return f"{'x'.join(map(str, feature.shape))} {feature.dtype}"
 
 
-__all__ = ["Beginning", "Pretrained", "begin_with", "check_input", "is_part_of", "load_pretrained", "with_classes"]
+__all__ = [
+    "Beginning", "Completion", "Pretrained", "begin_with", "check_input", "is_part_of", "load_pretrained", "whole_state",
+    "with_classes",
+]  # fmt: skip
