@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         export_images,
         import_model,
         prepare,
+        summary,
         train,
         transform,
     )
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from firesteel.export.driver import ExportResult
     from firesteel.inference.predictor import Prediction, Predictor
     from firesteel.models.importers.folder import ImportResult
+    from firesteel.models.summary import ModelSummary
     from firesteel.tables.join import Join
     from firesteel.tables.process import TransformProcess
     from firesteel.tables.schema import Schema
@@ -47,6 +49,7 @@ _PUBLIC = {
     "FiresteelError": "firesteel.errors",
     "ImportResult": "firesteel.models.importers.folder",
     "Join": "firesteel.tables.join",
+    "ModelSummary": "firesteel.models.summary",
     "Prediction": "firesteel.inference.predictor",
     "Predictor": "firesteel.inference.predictor",
     "Schema": "firesteel.tables.schema",
@@ -58,6 +61,7 @@ _PUBLIC = {
     "export_images": "firesteel.api",
     "import_model": "firesteel.api",
     "prepare": "firesteel.api",
+    "summary": "firesteel.api",
     "train": "firesteel.api",
     "transform": "firesteel.api",
 }
@@ -70,6 +74,7 @@ __all__ = [
     "FiresteelError",
     "ImportResult",
     "Join",
+    "ModelSummary",
     "Prediction",
     "Predictor",
     "Schema",
@@ -82,6 +87,7 @@ __all__ = [
     "export_images",
     "import_model",
     "prepare",
+    "summary",
     "train",
     "transform",
 ]

@@ -7,8 +7,19 @@ from firesteel.api.evaluation import evaluate
 from firesteel.api.export import export_images
 from firesteel.api.features import compute_features
 from firesteel.api.importing import import_model
+from firesteel.api.networks import summary
 from firesteel.api.preparation import prepare
 from firesteel.api.training import train
 from firesteel.api.transformation import transform
 
-__all__ = ["analyze", "compute_features", "evaluate", "export_images", "import_model", "prepare", "train", "transform"]
+__all__ = [
+    "analyze",
+    "compute_features",
+    "evaluate",
+    "export_images",
+    "import_model",
+    "prepare",
+    "summary",
+    "train",
+    "transform",
+]

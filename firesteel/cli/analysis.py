@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Iterable, Sequence
-
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from firesteel.analysis.images import ImageAnalysis
 from firesteel.analysis.report.wording import counted, number, share, size
 from firesteel.analysis.results import Analysis, ColumnAnalysis, TableAnalysis
-from firesteel.cli.output import note, printable, say
+from firesteel.cli.output import note, say
+from firesteel.cli.tables import print_table
 from firesteel.errors import ConfigError
 from firesteel.storage import Place
 
 _CLASSES = 20
 _GROUPS = 10
 _BROKEN = 10
-_WIDTH_OF_FILES = 160
 
 
 def check_page(file: str | None) -> None:
@@ -59,21 +53,6 @@ def show_analysis(analysis: Analysis) -> None:
         note(f"  note: {text}")
 
 
-def _print_table(header: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: int) -> None:
-    """A table on standard output; the last ``numbers`` columns are numbers."""
-    table = Table(box=None, pad_edge=False, padding=(0, 1), header_style="bold")
-    for i, name in enumerate(header):
-        right = i >= len(header) - numbers
-        table.add_column(name, justify="right" if right else "left", no_wrap=right, overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(printable(cell)) for cell in row))
-    shown = Console(file=sys.stdout, width=None if sys.stdout.isatty() else _WIDTH_OF_FILES, highlight=False)
-    with shown.capture() as capture:
-        shown.print(table)
-    for line in capture.get().splitlines():
-        print(line.rstrip())
-
-
 # -- tables -----------------------------------------------------------------------------------------------------------
 
 
@@ -84,11 +63,11 @@ def _show_table(analysis: TableAnalysis) -> None:
     )
     say()
     header = ["column", "type", "valid", "missing", "invalid", "unique", "min", "mean", "max", "stdev"]
-    _print_table(header, [_table_row(column) for column in analysis], numbers=8)
+    print_table(header, [_table_row(column) for column in analysis], numbers=8)
     texts = [column for column in analysis if _frequent(column)]
     if texts:
         say()
-        _print_table(["column", "most frequent"], [[column.name, _frequent(column)] for column in texts], numbers=0)
+        print_table(["column", "most frequent"], [[column.name, _frequent(column)] for column in texts], numbers=0)
     for column in analysis:
         if column.examples:
             say(
@@ -150,7 +129,7 @@ def _show_images(analysis: ImageAnalysis) -> None:
     )
     say()
     describe = analysis.per_class
-    _print_table(
+    print_table(
         ["pictures a class", *list(describe)[1:]],
         [
             [
@@ -162,7 +141,7 @@ def _show_images(analysis: ImageAnalysis) -> None:
     )
     say()
     names = ("height", "width", "aspect", "bytes", "brightness", "contrast")
-    _print_table(
+    print_table(
         ["each picture", "min", "median", "mean", "max", "stdev"],
         [_figure_row(name, analysis) for name in names],
         numbers=5,
@@ -190,7 +169,7 @@ def _show_classes(analysis: ImageAnalysis) -> None:
     shown = classes if len(classes) <= _CLASSES else [*classes[: _CLASSES // 2], *classes[-_CLASSES // 2 :]]
     top = max((each.images for each in classes), default=0) or 1
     rows = [["█" * round(30 * each.images / top), each.name or "(no class)", f"{each.images:,}"] for each in shown]
-    _print_table(["class", "", "pictures"], [[name, bar, count] for bar, name, count in rows], numbers=1)
+    print_table(["class", "", "pictures"], [[name, bar, count] for bar, name, count in rows], numbers=1)
     if len(classes) > len(shown):
         say(f"... the {_CLASSES // 2} largest and the {_CLASSES // 2} smallest of {len(classes):,}")
     bands = analysis.bands
@@ -205,7 +184,7 @@ def _show_classes(analysis: ImageAnalysis) -> None:
             ]
             for band in bands
         ]
-        _print_table(["classes of so many pictures", "classes", "share", "pictures"], rows, numbers=3)
+        print_table(["classes of so many pictures", "classes", "share", "pictures"], rows, numbers=3)
     say()
 
 

@@ -14,6 +14,7 @@ from firesteel.cli.commands.evaluate import evaluate
 from firesteel.cli.commands.export_images import export_images
 from firesteel.cli.commands.features import features
 from firesteel.cli.commands.import_ import import_
+from firesteel.cli.commands.models import models, summary
 from firesteel.cli.commands.predict import predict
 from firesteel.cli.commands.prepare import prepare
 from firesteel.cli.commands.train import train
@@ -57,6 +58,8 @@ app.command()(features)
 app.command()(evaluate)
 app.command()(predict)
 app.command()(watch)
+app.command()(models)
+app.command()(summary)
 app.command()(doctor)
 
 

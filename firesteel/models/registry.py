@@ -96,7 +96,7 @@ def build_model(
 
     factory = source.factory or load_factory(source.spec.name)
     given = {"input_shape": tuple(input_shape), "num_classes": num_classes}
-    accepted = _parameters(factory)
+    accepted = accepted_arguments(factory)
     arguments = {name: value for name, value in given.items() if accepted is None or name in accepted}
     options = {name: tuple(value) if isinstance(value, list) else value for name, value in source.spec.options.items()}
     if accepted is not None:
@@ -170,7 +170,7 @@ def _source_of_callable(factory: Factory) -> ModelSource:
     return ModelSource(Spec(name=f"{module or '__main__'}:{name}"), factory)
 
 
-def _parameters(factory: Factory) -> list[str] | None:
+def accepted_arguments(factory: Factory) -> list[str] | None:
     """Names that a factory accepts by keyword; None if it accepts any, or does not say."""
     try:
         parameters = inspect.signature(factory).parameters.values()
