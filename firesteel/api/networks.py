@@ -30,13 +30,14 @@ def summary(
 ) -> ModelSummary:
     """The layers of a network with output shapes, parameters, multiply-adds and memory for one sample.
 
-    Nothing is computed and no weights are held where the network can be run on torch's meta device, as those of the zoo can.
+    Nothing is computed and no weights are held where the network can be run on torch's meta device, as those of the zoo
+    can.
 
     Args:
         model: a name of the zoo or ``MODULE:FACTORY``, either with options behind; a callable that returns a module; a
             module, which is not changed; or a run or model folder. A folder with the name of a network is ``./NAME``.
-        input_shape: of one sample without the dimension of the batch, (3, 224, 224) or ``3x224x224``. Default: what the network
-            was made for; the network of a run has one, and no other can be given.
+        input_shape: of one sample without the dimension of the batch, (3, 224, 224) or ``3x224x224``. Default: what the
+            network was made for; the network of a run has one, and no other can be given.
         num_classes: K, in the same way.
         factory: of a run or model folder whose own description may not be followed: the factory or its name.
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from firesteel.errors import ConfigError
+from firesteel.models.construction import as_channels_last, check_counts, picture_shape
 
 LEAKY_SLOPE = 0.01
 
@@ -25,7 +26,7 @@ class Cnn(nn.Module):
         dense: neurons of the dense layers.
 
     Raises:
-        ConfigError: if the input is not a picture, or too small for the pools.
+        ConfigError: if the input is not a picture, or too small for the pools, or an option is out of range.
     """
 
     def __init__(
@@ -36,9 +37,8 @@ class Cnn(nn.Module):
         dense: tuple[int, ...] = (1000, 128),
     ):
         super().__init__()
-        if len(input_shape) != 3:
-            raise ConfigError(f"model cnn needs pictures of shape (channels, height, width), got {tuple(input_shape)}.")
-        channels, height, width = input_shape
+        channels, height, width = picture_shape("cnn", input_shape)
+        maps, dense = check_counts("cnn", "maps", maps), check_counts("cnn", "dense", dense)
         if min(height, width) < 2 ** len(maps):
             raise ConfigError(
                 f"model cnn halves the picture {len(maps)} times; {height}x{width} is too small."
@@ -65,4 +65,4 @@ class Cnn(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, channels, height, width) -> logits (B, K)."""
-        return self.layers(features.contiguous(memory_format=torch.channels_last))
+        return self.layers(as_channels_last(features))

@@ -78,6 +78,19 @@ def check_count(model: str, option: str, value: object) -> int:
     return value
 
 
+def check_counts(model: str, option: str, value: object) -> tuple[int, ...]:
+    """A list of whole numbers of 1 or more; it may be empty.
+
+    Raises:
+        ConfigError: if it is something else.
+    """
+    if not isinstance(value, tuple | list):
+        raise ConfigError(
+            f"model {model}: {option} must be a list, got {value!r}. For example {model}:{option}=[64,32]"
+        )
+    return tuple(check_count(model, option, each) for each in value)
+
+
 def allocate(network: nn.Module, *, channels_last: bool = False) -> None:
     """Give a network that was made on the meta device memory on torch's default device.
 
@@ -98,7 +111,8 @@ def allocate(network: nn.Module, *, channels_last: bool = False) -> None:
 def as_channels_last(features: Tensor) -> Tensor:
     """The same pictures (B, C, H, W), laid out as :func:`allocate` lays out weights.
 
-    Where the networks do this, a step on a CPU takes 0.56 (lenet) to 0.96 (alexnet) of the time; the others gain nothing.
+    Where the networks do this, a step on a CPU takes 0.56 (lenet) to 0.96 (alexnet) of the time; the others gain
+    nothing.
     """
     return features.contiguous(memory_format=torch.channels_last)
 

@@ -7,6 +7,7 @@ import math
 from torch import Tensor, nn
 
 from firesteel.errors import ConfigError
+from firesteel.models.construction import check_count
 
 
 class Lstm(nn.Module):
@@ -22,7 +23,7 @@ class Lstm(nn.Module):
         layers: LSTMs, one above the other.
 
     Raises:
-        ConfigError: if the input is no sequence.
+        ConfigError: if the input is no sequence, or an option is out of range.
     """
 
     def __init__(self, input_shape: tuple[int, ...], num_classes: int, hidden: int = 128, layers: int = 1):
@@ -31,6 +32,7 @@ class Lstm(nn.Module):
             raise ConfigError(
                 f"model lstm needs (channels, height, width) or (steps, values), got shape {tuple(input_shape)}."
             )
+        hidden, layers = check_count("lstm", "hidden", hidden), check_count("lstm", "layers", layers)
         values = math.prod(input_shape) // input_shape[-2]
         self.lstm = nn.LSTM(values, hidden, num_layers=layers, batch_first=True)
         self.head = nn.Linear(hidden, num_classes)

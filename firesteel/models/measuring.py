@@ -1,8 +1,8 @@
 """Runs a network once, without data where it can, and writes down what each layer does.
 
-torch's own counter knows the multiply-adds of every operation that has some, also of functions and of what a layer is made of (a
-step of an LSTM, the products of an attention), so nothing is derived from the kinds of layers. On the meta device a pass computes shapes
-alone: ``vgg16`` takes no memory and a tenth of a second.
+torch's own counter knows the multiply-adds of every operation that has some, also of functions and of what a layer is
+made of (a step of an LSTM, the products of an attention), so nothing is derived from the kinds of layers. On the meta
+device a pass computes shapes alone: ``vgg16`` takes no memory and a tenth of a second.
 """
 
 from __future__ import annotations

@@ -6,6 +6,8 @@ import math
 
 from torch import Tensor, nn
 
+from firesteel.models.construction import check_counts
+
 
 class Mlp(nn.Module):
     """Dense layers with ReLU between them.
@@ -17,13 +19,16 @@ class Mlp(nn.Module):
         input_shape: of one row, any number of dimensions; it is flattened.
         num_classes: K.
         hidden: neurons of each hidden layer; an empty list makes logistic regression.
+
+    Raises:
+        ConfigError: if ``hidden`` is something else.
     """
 
     def __init__(self, input_shape: tuple[int, ...], num_classes: int, hidden: tuple[int, ...] = (3, 3)):
         super().__init__()
         neurons = math.prod(input_shape)
         layers: list[nn.Module] = [nn.Flatten()]
-        for count in hidden:
+        for count in check_counts("mlp", "hidden", hidden):
             layers += [nn.Linear(neurons, count), nn.ReLU()]
             neurons = count
         layers.append(nn.Linear(neurons, num_classes))

@@ -13,8 +13,8 @@ class LayerSummary:
     Attributes:
         name: as in the state dict; ``""`` is the network itself.
         type: class of the module.
-        output_shape: of one sample, without the dimension of the batch; of several outputs the first. None if the layer was
-            not called.
+        output_shape: of one sample, without the dimension of the batch; of several outputs the first. None if the layer
+            was not called.
         calls: how often it was called for one sample; all figures are of all calls.
         parameters: its own, without those of modules in it; what is shared counts for the layer that comes first.
         trainable: those of them that have gradients.
@@ -46,8 +46,8 @@ class ModelSummary:
         input_shape: of one sample.
         num_classes: K; None if the network was given ready made.
         layers: see :class:`LayerSummary`.
-        training_bytes: what one sample holds in memory between the forward and the backward pass, in float32, the sample
-            itself included; None if that could not be found out.
+        training_bytes: what one sample holds in memory between the forward and the backward pass, in float32, the
+            sample itself included; None if that could not be found out.
     """
 
     model: str

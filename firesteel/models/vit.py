@@ -103,9 +103,10 @@ class Vit(nn.Module):
         dropout = check_fraction("vit", "dropout", dropout)
         if height % patch or width % patch:
             near = [max(patch, size // patch * patch) for size in (height, width)]
+            divisor = max(size for size in range(1, patch + 1) if height % size == 0 and width % size == 0)
             raise ConfigError(
                 f"model vit: patches of {patch}x{patch} do not cover pictures of {height}x{width}.\n"
-                f"Prepare them with --size {near[0]}x{near[1]}, or give a patch that divides both, as in vit:patch=4"
+                f"Prepare them with --size {near[0]}x{near[1]}, or take vit:patch={divisor}, which divides both."
             )
         if dim % heads:
             raise ConfigError(f"model vit: dim must be a multiple of heads, got dim={dim} and heads={heads}.")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -67,16 +66,8 @@ def build(name: str) -> tuple[nn.Module, Tensor, Tensor]:
     return build_model(resolve_model(name), input_shape=shape, num_classes=CLASSES, seed=1), features, labels
 
 
-@pytest.fixture
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.mark.parametrize("name", ENTRIES)
-def test_a_few_steps_reduce_the_loss(name: str, one_thread: None) -> None:
+def test_a_few_steps_reduce_the_loss(name: str) -> None:
     network, features, labels = build(name)
     if ENTRIES[name].parameters > 100_000_000:  # Adam's moments would take another gigabyte
         optimizer: torch.optim.Optimizer = torch.optim.SGD(network.parameters(), lr=0.05, momentum=0.9)

@@ -191,9 +191,9 @@ def test_import_of_firesteel_is_cheap() -> None:
 
 def test_the_public_names_are_the_list() -> None:
     assert sorted(firesteel.__all__) == [
-        "Analysis", "Dataset", "Evaluation", "ExportResult", "FiresteelError", "Join", "Prediction", "Predictor", "Schema",
-        "TrainResult", "TransformProcess", "__version__", "analyze", "evaluate", "export_images", "prepare", "train",
-        "transform",
+        "Analysis", "Dataset", "Evaluation", "ExportResult", "FiresteelError", "Join", "ModelSummary", "Prediction", "Predictor",
+        "Schema", "TrainResult", "TransformProcess", "__version__", "analyze", "evaluate", "export_images", "prepare",
+        "summary", "train", "transform",
     ]  # fmt: skip
     for name in firesteel.__all__:
         assert getattr(firesteel, name) is not None
