@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from firesteel.errors import ModelError
 from firesteel.models.graph.layers import RECURRENT, make_layer
-from firesteel.models.graph.operators import find_operator, is_placed
+from firesteel.models.graph.operators import check_arguments, find_operator, is_placed
 from firesteel.models.graph.values import DTYPES, check_value, names_in, resolver
 
 INPUT = "input"
@@ -305,6 +305,8 @@ def _check_step(spec: StepSpec) -> Iterator[str]:
     check_value(spec.inputs, where)
     for value in spec.options.values():
         check_value(value, where)
+    if spec.op is not None:
+        check_arguments(spec.op, spec.inputs, spec.options, where)
     return names_in(everything)
 
 

@@ -9,7 +9,7 @@ the sizes of all results are computed before the first real one (see :mod:`fires
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -44,7 +44,7 @@ pairwise_distance cdist
 _LAYERS = """
 adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d addbmm
 addmm addmv avg_pool1d avg_pool2d avg_pool3d baddbmm batch_norm bilinear bmm conv1d conv2d conv3d conv_transpose1d
-conv_transpose2d conv_transpose3d convolution dot einsum embedding grid_sampler grid_sampler_2d affine_grid_generator group_norm gru
+conv_transpose2d conv_transpose3d convolution dot einsum embedding group_norm gru
 instance_norm layer_norm linear lstm matmul max_pool1d max_pool1d_with_indices max_pool2d max_pool2d_with_indices max_pool3d
 max_pool3d_with_indices mm mv native_batch_norm native_group_norm native_layer_norm outer rms_norm rnn_relu rnn_tanh
 scaled_dot_product_attention tensordot upsample_bicubic2d upsample_bilinear2d upsample_linear1d upsample_nearest1d
@@ -106,7 +106,31 @@ def find_operator(name: str) -> Callable[..., Any]:
     function = getattr(found, overload)
     if function._schema.is_mutable:
         raise ModelError(f"the operator {name!r} writes to its inputs; a graph may not use it.")
+    if packet != "sym_size" and not all("Tensor" in str(each.real_type) for each in function._schema.returns):
+        raise ModelError(f"the operator {name!r} gives no tensors; a graph may not use it.")
     return function
+
+
+def check_arguments(name: str, inputs: Sequence[Any], options: Mapping[str, Any], where: str) -> None:
+    """Look at the arguments that torch takes on trust: a dtype that is a number beyond its list reads memory that is not its own.
+
+    Raises:
+        ModelError: if one is not what it must be.
+    """
+    schema = getattr(find_operator(name), "_schema", None)
+    if schema is None:
+        return
+    given = dict(zip((argument.name for argument in schema.arguments), inputs)) | dict(options)
+    for argument in schema.arguments:
+        value, kind = given.get(argument.name), str(argument.real_type)
+        if value is None:
+            continue
+        is_dtype = "ScalarType" in kind or argument.name in ("dtype", "out_dtype")
+        wanted = "dtype" if is_dtype else "layout" if "MemoryFormat" in kind else None
+        if argument.name in PLACED or "Device" in kind or "Layout" in kind:
+            raise ModelError(f"{where} says where its result lies, which a graph may not.")
+        if wanted is not None and not (isinstance(value, dict) and wanted in value):
+            raise ModelError(f"{where} has the {wanted} {str(value)[:40]}, which is none.")
 
 
 @lru_cache(maxsize=4096)
