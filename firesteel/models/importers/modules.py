@@ -108,3 +108,78 @@ class Permute(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x.permute(self.order)
+
+
+class Affine(nn.Module):
+    """x * scale + offset."""
+
+    def __init__(self, scale: float, offset: float):
+        super().__init__()
+        self.scale, self.offset = scale, offset
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.scale + self.offset
+
+
+class Difference(nn.Module):
+    """The first input less the second."""
+
+    def forward(self, x: Tensor, other: Tensor) -> Tensor:
+        return x - other
+
+
+class Minimum(nn.Module):
+    """The smallest of its inputs, element by element."""
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        total = inputs[0]
+        for value in inputs[1:]:
+            total = torch.minimum(total, value)
+        return total
+
+
+class Mean(nn.Module):
+    """The mean over some axes."""
+
+    def __init__(self, axes: Sequence[int], keepdim: bool = False):
+        super().__init__()
+        self.axes, self.keepdim = tuple(axes), keepdim
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mean(dim=self.axes, keepdim=self.keepdim)
+
+
+class Largest(nn.Module):
+    """The largest value over some axes."""
+
+    def __init__(self, axes: Sequence[int], keepdim: bool = False):
+        super().__init__()
+        self.axes, self.keepdim = tuple(axes), keepdim
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.amax(dim=self.axes, keepdim=self.keepdim)
+
+
+class Exponential(nn.Module):
+    """e ** x."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.exp()
+
+
+class Last(nn.Module):
+    """One step of a sequence: (B, T, N) -> (B, N), the last one or the first."""
+
+    def __init__(self, index: int = -1):
+        super().__init__()
+        self.index = index
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x[:, self.index]
+
+
+class Flip(nn.Module):
+    """The steps of a sequence backwards."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.flip(1)
