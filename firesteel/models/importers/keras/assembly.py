@@ -257,7 +257,10 @@ def _named_places(layer: KerasLayer, store: WeightStore) -> dict[str, str]:
     if not store.named(layer.name) and inner:
         # Weights of a model within the model all lie under its name.
         found = {name: place for name, place in found.items() if f"/{inner.rpartition('/')[2]}/" in f"/{name}"}
-    return {_variable(name): place for name, place in found.items()}
+    named = {_variable(name): place for name, place in found.items()}
+    if layer.kind.startswith("Depthwise") and "kernel" in named:  # as Keras 3 calls it
+        named["depthwise_kernel"] = named["kernel"]
+    return named
 
 
 def _variable(name: str) -> str:
