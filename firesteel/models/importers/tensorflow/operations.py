@@ -244,10 +244,12 @@ class Translation:
             target[target.index(-1)] = count // known
         if int(np.prod(target, dtype=object)) != count or not target:
             raise _Unfit(f"{x.shape[1:]} does not become {target}")
-        if target[0] == BATCH:
+        if target[0] == BATCH == x.shape[0]:
             make: Callable[[], nn.Module] = lambda: shared.Reshape(target[1:])  # noqa: E731
         else:
             sizes = [-1 if size % BATCH == 0 else size for size in target]
+            if sizes.count(-1) != 1:
+                raise _Unfit(f"rows of {x.shape[1:]} become something else than rows")
             make = lambda: own.FreeReshape(sizes)  # noqa: E731
         return self._logical(node.name, make, x, len(target))
 
