@@ -14,6 +14,7 @@ from firesteel.cli.commands.evaluate import evaluate
 from firesteel.cli.commands.export_images import export_images
 from firesteel.cli.commands.features import features
 from firesteel.cli.commands.import_ import import_
+from firesteel.cli.commands.merge import merge
 from firesteel.cli.commands.models import models, summary
 from firesteel.cli.commands.predict import predict
 from firesteel.cli.commands.prepare import prepare
@@ -50,6 +51,7 @@ def _main(
 app.command()(analyze)
 app.command()(prepare)
 app.command()(augment)
+app.command()(merge)
 app.command()(export_images)
 app.command()(transform)
 app.command(cls=SettingsCommand)(train)

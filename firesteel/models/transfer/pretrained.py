@@ -45,6 +45,7 @@ class Pretrained(BaseModel):
     Attributes:
         place: URI of the model folder with the weights.
         head: layers that are new; none if the classes are the same and the head is kept.
+        known: (new number, old number) of the classes that the network knew: a new head begins with their weights.
         normalization: of the input, as that network was trained.
         channel_order: of its input.
     """
@@ -53,6 +54,7 @@ class Pretrained(BaseModel):
 
     place: str
     head: tuple[str, ...] = ()
+    known: tuple[tuple[int, int], ...] = ()
     normalization: Statistics
     channel_order: Literal["rgb", "bgr"] = "rgb"
 
@@ -78,14 +80,14 @@ def begin_with(
     """Find out how a trained network begins a new task.
 
     The head is the last dense or convolutional layer that gives one number a class. It is kept if the classes are the
-    same, else it is replaced by one for the new classes.
+    same, else it is replaced by one for the new classes, in which those of a name that the network knew keep their weights.
 
     Args:
         where: a run, or a model folder.
         labels: of the new task.
         feature: of its rows.
         model: the factory, or its name, where the model's own description may not be followed.
-        replace_head: names of the layers that begin anew, with commas between them; None finds the head.
+        replace_head: names of the layers that begin anew, with commas between them, wholly; None finds the head.
 
     Raises:
         RunError: if there is no model.
@@ -101,10 +103,15 @@ def begin_with(
     head = () if same and replace_head is None else _head(network, len(description.labels), replace_head)
     if not same and source.spec.name == "graph" and source.factory is None:
         source = ModelSource(with_classes(source.spec, head, len(description.labels), len(labels)))
+    number = {label: old for old, label in enumerate(description.labels)}
+    known = [
+        (new, number[label]) for new, label in enumerate(labels) if label in number and head and replace_head is None
+    ]
     pretrained = Pretrained(
-        place=folder.uri, head=head, normalization=description.normalization, channel_order=description.channel_order
-    )
-    return Beginning(source, pretrained, (_note(folder, description, head, labels),))
+        place=folder.uri, head=head, known=tuple(known), normalization=description.normalization,
+        channel_order=description.channel_order,
+    )  # fmt: skip
+    return Beginning(source, pretrained, (_note(folder, description, pretrained, labels),))
 
 
 def check_input(description: ModelDescription, feature: Feature, where: Place) -> None:
@@ -206,6 +213,9 @@ def load_pretrained(model: nn.Module, pretrained: Pretrained, *, part: bool = Fa
         for name, tensor in wanted.items():
             if name in saved:
                 tensor.copy_(saved[name])
+        for name in own.keys() & set(new) if pretrained.known else ():
+            now, before = zip(*pretrained.known)
+            own[name][list(now)] = saved[name][list(before)]
 
 
 def whole_state(state: Mapping[str, Tensor], pretrained: Pretrained) -> dict[str, Tensor]:
@@ -232,11 +242,12 @@ def _on_meta(source: ModelSource, description: ModelDescription) -> nn.Module:
         return build_model(source, input_shape=description.feature.shape, num_classes=len(description.labels))
 
 
-def _note(folder: Place, description: ModelDescription, head: tuple[str, ...], labels: Sequence[str]) -> str:
+def _note(folder: Place, description: ModelDescription, pretrained: Pretrained, labels: Sequence[str]) -> str:
     begins = f"begins with the weights of {folder}"
-    if not head:
+    if not pretrained.head:
         return f"{begins}, whose {len(labels)} classes are the same"
-    return f"{begins}; new for {len(labels)} classes (it had {len(description.labels)}): {', '.join(head)}"
+    kept = f", of which it keeps {len(pretrained.known)}" * bool(pretrained.known)
+    return f"{begins}; new for {len(labels)} classes (it had {len(description.labels)}{kept}): {', '.join(pretrained.head)}"
 
 
 def _last(layers: Mapping[str, Any]) -> str:

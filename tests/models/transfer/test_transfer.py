@@ -254,3 +254,22 @@ def test_a_stored_graph_gets_a_new_head(place: Path, tmp_path: Path) -> None:
     assert whole.description.channel_order == "bgr"
     rows = np.zeros((2, 3, 12, 10), np.uint8)
     assert whole.probabilities(rows).shape == (2, 5)
+
+
+def test_old_and_new_classes_together_keep_what_the_head_knew(place: Path, tmp_path: Path) -> None:
+    """Joint training: one head for all classes; those that the network knew begin as they were."""
+    firesteel.merge([place / "new", place / "old"], tmp_path / "both", engine="local", workers=1)
+    firesteel.train(
+        tmp_path / "both", tmp_path / "run", from_model=place / "base", train_only="head", epochs=1, learning_rate=1e-30,
+        optimizer="sgd", **QUIET,
+    )  # fmt: skip
+    before, after = weights(place / "base"), weights(tmp_path / "run")
+    assert read_description(Place.of(tmp_path / "run" / "model")).labels == list("uvwxyabc")
+    assert torch.equal(after["head.weight"][5:], before["head.weight"])
+    assert torch.equal(after["head.bias"][5:], before["head.bias"])
+    assert firesteel.evaluate(tmp_path / "run", place / "old").rows
+    firesteel.train(
+        tmp_path / "both", tmp_path / "anew", from_model=place / "base", replace_head="head", epochs=1, learning_rate=1e-30,
+        optimizer="sgd", **QUIET,
+    )  # fmt: skip
+    assert not torch.equal(weights(tmp_path / "anew")["head.weight"][5:], before["head.weight"])
