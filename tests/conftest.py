@@ -23,6 +23,13 @@ DATA = Path(os.environ.get("FIRESTEEL_TEST_DATA", Path(__file__).resolve().paren
 """Real data sets; tests that need them are skipped where they are missing."""
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where tests run in several processes (pytest -n 2), those of one file stay together, and those that share a session of Spark."""
+    for item in items:
+        group = "spark" if item.get_closest_marker("spark") else item.nodeid.partition("::")[0]
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 def real_data(name: str) -> Path:
     """A folder of real data, or skip the test."""
     if not (DATA / name).exists():

@@ -93,7 +93,8 @@ def resolve_training(
     }
     job: TrainJob = checked(TrainJob, dict(options) | resolved)
     notes = check_job(job, dataset, stopping)
-    if job.validation_split == "test" and options.get("validation_split") is None:
+    chooses = job.final_model == "best" and not job.evaluate_every.is_never
+    if job.validation_split == "test" and options.get("validation_split") is None and chooses:
         notes.append(
             "the split test chooses the model here, so that its score flatters; better: --split"
             " train=0.8,validation=0.1,test=0.1"
