@@ -124,8 +124,7 @@ def _reader_options(
     if name == "tensorflow":
         return options
     options["into"] = None if build is None else build(_known(classes))
-    if name == "caffe":
-        options["match_all"] = match_all
+    options["match_all"] = match_all
     option = "prototxt" if name == "caffe" else "weights"
     value = given[option]
     return options | {option: None if value is None else Place.of(value)}

@@ -11,6 +11,7 @@ import json
 import mmap
 import struct
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -68,7 +69,16 @@ def read_weights(place: Place) -> Weights:
             raise FormatError(
                 "it is no file of torch.save, TorchScript or safetensors (torch's oldest, before 2017, are not read)"
             )
-    except (FiresteelError, zipfile.BadZipFile, NotImplementedError) as error:
+    except (
+        FiresteelError,
+        zipfile.BadZipFile,
+        zlib.error,
+        struct.error,
+        ValueError,
+        RuntimeError,
+        EOFError,
+        KeyError,
+    ) as error:
         kind = ModelError if isinstance(error, ModelError) else FormatError
         raise kind(f"{place} cannot be read: {error}") from error
     if not weights.tensors:

@@ -73,7 +73,7 @@ def test_it_trains_as_the_network_does(pair: tuple[nn.Module, Graph]) -> None:
         model.train(training)
         optimizer = torch.optim.SGD(model.parameters(), 0.1)
         found = []
-        for _ in range(20):
+        for _ in range(8):
             optimizer.zero_grad()
             loss = F.cross_entropy(model(batch), labels)
             loss.backward()

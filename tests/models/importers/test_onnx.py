@@ -1,0 +1,285 @@
+"""ONNX: networks give what onnxruntime gives, and what is damaged or not supported is said."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from firesteel.errors import ConfigError, FiresteelError, FormatError, ModelError
+from firesteel.models.importers.onnx import read_onnx
+from firesteel.storage import Place
+
+onnx = pytest.importorskip("onnx", reason="the extra onnx is not installed")
+ort = pytest.importorskip("onnxruntime", reason="onnxruntime, which results are compared with, is not installed")
+helper = onnx.helper
+GENERATOR = np.random.default_rng(0)
+
+
+def weight(*shape: int) -> np.ndarray:
+    return GENERATOR.normal(size=shape).astype(np.float32)
+
+
+def model(
+    nodes: list[Any],
+    weights: dict[str, np.ndarray],
+    shape: list[Any],
+    opset: int = 17,
+    outputs: int = 5,
+    path: Path | None = None,
+) -> Any:
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [None, outputs])],
+        [onnx.numpy_helper.from_array(value, name) for name, value in weights.items()],
+    )
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+    if path is not None:
+        path.write_bytes(made.SerializeToString())
+    return made
+
+
+def node(op: str, inputs: str, output: str, **attributes: Any) -> Any:
+    return helper.make_node(op, inputs.split(), output.split(), **attributes)
+
+
+def picture_network() -> tuple[list[Any], dict[str, np.ndarray], list[Any]]:
+    """Asymmetric padding, batch norm, both pools, branches, a bias by Add, shapes that are computed, softmax."""
+    nodes = [
+        node(
+            "Conv",
+            "x c1.weight c1.bias",
+            "a",
+            auto_pad="SAME_UPPER",
+            strides=[2, 2],
+            kernel_shape=[3, 3],
+            name="/c1/Conv",
+        ),
+        node("BatchNormalization", "a s b m v", "b1", name="bn"),
+        node("Clip", "b1 zero six", "r"),
+        node("MaxPool", "r", "p", kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1], ceil_mode=1),
+        node("AveragePool", "r", "q", kernel_shape=[2, 2], strides=[2, 2], auto_pad="SAME_UPPER"),
+        node("Concat", "p q", "cat", axis=1),
+        node("Conv", "cat c2", "d", kernel_shape=[1, 1]),
+        node("Add", "d d_bias", "e"),
+        node("LeakyRelu", "e", "f", alpha=0.2),
+        node("Shape", "f", "shape"),
+        node("Gather", "shape zero_i", "rows", axis=0),
+        node("Unsqueeze", "rows axes0", "rows1"),
+        node("Concat", "rows1 minus", "target", axis=0),
+        node("Reshape", "f target", "g"),
+        node("MatMul", "g fc", "h"),
+        node("Add", "h fc_bias", "i"),
+        node("Softmax", "i", "y", axis=-1),
+    ]
+    weights = {
+        "c1.weight": weight(4, 3, 3, 3), "c1.bias": weight(4), "s": weight(4), "b": weight(4), "m": weight(4),
+        "v": np.abs(weight(4)) + 0.5, "zero": np.float32(0), "six": np.float32(6), "c2": weight(6, 8, 1, 1),
+        "d_bias": weight(1, 6, 1, 1), "zero_i": np.int64(0), "axes0": np.array([0]), "minus": np.array([-1]),
+        "fc": weight(54, 5), "fc_bias": weight(5),
+    }  # fmt: skip
+    return nodes, weights, ["N", 3, 10, 10]
+
+
+def sequence_network() -> tuple[list[Any], dict[str, np.ndarray], list[Any]]:
+    """LSTM in both directions and GRU, with transposes around them."""
+    nodes = [
+        node("Transpose", "x", "t", perm=[1, 0, 2]),
+        node("LSTM", "t w r b", "l", hidden_size=3, direction="bidirectional"),
+        node("Transpose", "l", "l1", perm=[0, 2, 1, 3]),
+        node("Reshape", "l1 shape", "l2"),
+        node("GRU", "l2 w2 r2 b2", "o h", hidden_size=3, linear_before_reset=1),
+        node("Squeeze", "h axes", "h1"),
+        node("Gemm", "h1 fc fc_bias", "y", transB=1, alpha=0.5, beta=2.0),
+    ]
+    weights = {
+        "w": weight(2, 12, 4), "r": weight(2, 12, 3), "b": weight(2, 24), "shape": np.array([0, 0, 6]), "w2": weight(1, 9, 6),
+        "r2": weight(1, 9, 3), "b2": weight(1, 18), "axes": np.array([0]), "fc": weight(5, 3), "fc_bias": weight(5),
+    }  # fmt: skip
+    return nodes, weights, ["N", 6, 4]
+
+
+def attention_network() -> tuple[list[Any], dict[str, np.ndarray], list[Any]]:
+    """One block of a transformer, as torch's exporter writes it."""
+    nodes = [
+        node("LayerNormalization", "x ls lb", "n", axis=-1, epsilon=1e-5),
+        node("MatMul", "n qkv", "q0"),
+        node("Split", "q0 sizes", "q k v", axis=2),
+        node("Transpose", "k", "kt", perm=[0, 2, 1]),
+        node("MatMul", "q kt", "s"),
+        node("Div", "s scale", "s1"),
+        node("Softmax", "s1", "a", axis=-1),
+        node("MatMul", "a v", "o"),
+        node("Add", "o x", "z"),
+        node("Erf", "z", "ge"),
+        node("Slice", "ge from to ax", "first"),
+        node("ReduceMean", "first", "m", axes=[1], keepdims=0),
+        node("Gemm", "m fc fc_bias", "y"),
+    ]
+    weights = {
+        "ls": weight(4), "lb": weight(4), "qkv": weight(4, 12), "sizes": np.array([4, 4, 4]), "scale": np.float32(2),
+        "from": np.array([0]), "to": np.array([3]), "ax": np.array([1]), "fc": weight(4, 5), "fc_bias": weight(5),
+    }  # fmt: skip
+    return nodes, weights, ["N", 6, 4]
+
+
+@pytest.mark.parametrize("make", [picture_network, sequence_network, attention_network])
+def test_outputs_are_those_of_onnxruntime(tmp_path: Path, make: Any) -> None:
+    nodes, weights, shape = make()
+    path = tmp_path / "n.onnx"
+    model(nodes, weights, shape, path=path)
+    imported = read_onnx(Place.of(path))
+    session = ort.InferenceSession(str(path))
+    for rows in (1, 5):
+        batch = weight(rows, *shape[1:])
+        expected = session.run(None, {"x": batch})[0]
+        with torch.no_grad():
+            got = imported.network(torch.from_numpy(batch))
+        got = got.softmax(1) if make is picture_network else got
+        assert np.abs(got.numpy() - expected).max() <= 1e-4 * np.abs(expected).max()
+    assert imported.matching.unused == ()
+
+
+def test_names_reshapes_and_training(tmp_path: Path) -> None:
+    nodes, weights, shape = picture_network()
+    model(nodes, weights | {"left": weight(3)}, shape, path=tmp_path / "n.onnx")
+    imported = read_onnx(Place.of(tmp_path / "n.onnx"))
+    matching, network = imported.matching, imported.network
+    assert isinstance(network.get_submodule("c1"), nn.Conv2d)
+    assert {"c1.weight", "bn.running_mean"} <= set(matching.matched)
+    assert "54x5 -> 5x54" in matching.reshaped.values()
+    assert matching.unused == ("left",)
+    assert any("softmax" in note for note in imported.notes)
+    network.train()
+    loss = nn.functional.cross_entropy(network(torch.randn(8, 3, 10, 10)), torch.arange(8) % 5)
+    loss.backward()
+    assert all(parameter.grad is not None for parameter in network.parameters())
+
+
+def test_channels_last_and_a_fixed_batch(tmp_path: Path) -> None:
+    nodes = [
+        node("Transpose", "x", "t", perm=[0, 3, 1, 2]),
+        node("Conv", "t w", "c"),
+        node("Reshape", "c shape", "f"),
+        node("MatMul", "f fc", "y"),
+    ]
+    weights = {"w": weight(2, 3, 3, 3), "shape": np.array([4, 72]), "fc": weight(72, 5)}
+    path = tmp_path / "n.onnx"
+    model(nodes, weights, [4, 8, 8, 3], path=path)
+    imported = read_onnx(Place.of(path))
+    assert imported.input_shape == (3, 8, 8)
+    assert any("channels last" in note for note in imported.notes)
+    batch = weight(7, 3, 8, 8)
+    session = ort.InferenceSession(str(path))
+    whole = np.concatenate([batch, batch[:1]]).transpose(0, 2, 3, 1)
+    expected = np.concatenate([session.run(None, {"x": np.ascontiguousarray(part)})[0] for part in np.split(whole, 2)])[
+        :7
+    ]
+    with torch.no_grad():
+        np.testing.assert_allclose(imported.network(torch.from_numpy(batch)).numpy(), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_old_versions_of_operators(tmp_path: Path) -> None:
+    nodes = [
+        node("Clip", "x", "a", min=-0.5, max=0.5),
+        node("Unsqueeze", "a", "b", axes=[1]),
+        node("Pad", "b", "c", pads=[0, 0, 0, 1, 0, 0, 0, 0], mode="constant", value=0.25),
+        node("Squeeze", "c", "d", axes=[1]),
+        node("Slice", "d", "e", starts=[1], ends=[6], axes=[2]),
+        node("ReduceSum", "e", "f", axes=[1], keepdims=0),
+        node("Dropout", "f", "y", ratio=0.3),
+    ]
+    path = tmp_path / "n.onnx"
+    model(nodes, {}, ["N", 3, 7], opset=7, path=path)
+    batch = weight(3, 3, 7)
+    expected = ort.InferenceSession(str(path)).run(None, {"x": batch})[0]
+    with torch.no_grad():
+        got = read_onnx(Place.of(path)).network(torch.from_numpy(batch))
+    np.testing.assert_allclose(got.numpy(), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "shape", "message"),
+    [
+        (
+            [node("NonZero", "x", "y", name="n7")],
+            ["N", 5],
+            "ONNX node 'n7' has the operator 'NonZero', which is not supported",
+        ),
+        ([node("Relu", "x", "y")], ["N", 5, 5], "a classifier gives BxK"),
+        ([node("Relu", "z", "y")], ["N", 5], "takes 'z', which no node before it gives"),
+        ([node("Reshape", "x huge", "y")], ["N", 5], "cannot be done"),
+        ([node("ConstantOfShape", "big", "c"), node("Add", "x c", "y")], ["N", 5], "makes a constant of 1,0"),
+        ([node("Expand", "x big", "y")], ["N", 5], "makes 1,|cannot be done"),
+        ([node("Pad", "x far", "y")], ["N", 5], "makes 2,199,023,255,562 numbers"),
+    ],
+)
+def test_what_cannot_be_done_is_said(tmp_path: Path, nodes: list[Any], shape: list[Any], message: str) -> None:
+    weights = {
+        "huge": np.array([1 << 40, 1 << 40]),
+        "big": np.array([1 << 20, 1 << 20]),
+        "far": np.array([0, 0, 0, 1 << 40]),
+    }
+    model(nodes, weights, shape, path=tmp_path / "n.onnx")
+    with pytest.raises(ModelError, match=message):
+        read_onnx(Place.of(tmp_path / "n.onnx"))
+
+
+def test_open_sizes_must_be_given(tmp_path: Path) -> None:
+    nodes = [node("GlobalAveragePool", "x", "a"), node("Flatten", "a", "y")]
+    model(nodes, {}, ["N", 5, "H", "W"], path=tmp_path / "n.onnx")
+    with pytest.raises(ConfigError, match=r"5x\?x\?.*\n.*--input-shape"):
+        read_onnx(Place.of(tmp_path / "n.onnx"))
+    assert read_onnx(Place.of(tmp_path / "n.onnx"), input_shape=(5, 6, 7)).num_classes == 5
+
+
+def test_tensors_are_as_large_as_they_say(tmp_path: Path) -> None:
+    made = model([node("MatMul", "x w", "y")], {"w": weight(5, 5)}, ["N", 5])
+    made.graph.initializer[0].dims[0] = 1 << 32
+    (tmp_path / "n.onnx").write_bytes(made.SerializeToString())
+    with pytest.raises(FormatError, match=r"tensor 'w' of .* (is damaged|cannot have shape)"):
+        read_onnx(Place.of(tmp_path / "n.onnx"))
+
+
+def test_external_data_stays_in_its_folder(tmp_path: Path) -> None:
+    value = weight(5, 5)
+    made = model([node("MatMul", "x w", "y")], {"w": value}, ["N", 5])
+    tensor = made.graph.initializer[0]
+    tensor.ClearField("raw_data")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="w.bin")
+    (tmp_path / "n.onnx").write_bytes(made.SerializeToString())
+    (tmp_path / "w.bin").write_bytes(value.tobytes())
+    with torch.no_grad():
+        assert torch.allclose(
+            read_onnx(Place.of(tmp_path / "n.onnx")).network(torch.eye(5)), torch.from_numpy(value), atol=1e-6
+        )
+    for location, message in (("../w.bin", "outside"), ("/etc/passwd", "outside")):
+        tensor.external_data[0].value = location
+        (tmp_path / "n.onnx").write_bytes(made.SerializeToString())
+        with pytest.raises(FormatError, match=message):
+            read_onnx(Place.of(tmp_path / "n.onnx"))
+
+
+def test_cut_and_mutated_files_are_refused_or_read(tmp_path: Path) -> None:
+    nodes, weights, shape = picture_network()
+    sound, generator = model(nodes, weights, shape).SerializeToString(), random.Random(0)
+    for number in range(40):
+        data = bytearray(sound)
+        if number % 4 == 0:
+            del data[generator.randrange(len(data)) :]
+        for _ in range(3):
+            if data:
+                data[generator.randrange(len(data))] = generator.randrange(256)
+        (tmp_path / "n.onnx").write_bytes(bytes(data))
+        try:
+            read_onnx(Place.of(tmp_path / "n.onnx"))
+        except FiresteelError:
+            continue
