@@ -22,6 +22,7 @@ def import_model(
     format: str = "auto",
     prototxt: Path | None = None,
     weights: Path | None = None,
+    output: str | None = None,
     into: Any = None,
     match_all: bool = True,
     classes: int | None = None,
@@ -45,6 +46,7 @@ def import_model(
         format: caffe, keras, onnx, tensorflow, torch, safetensors, or auto, which goes by the name.
         prototxt: caffe: the network, where it is not in the file.
         weights: keras: of a network whose source is JSON.
+        output: caffe, onnx, tensorflow: name of the result that is taken, where the network gives several.
         into: a model as ``train`` takes it, into which the weights go by name. None takes the network of the file; files of torch
             have none.
         match_all: every tensor must find its place. If false, layers whose names differ keep their initial weights.
@@ -86,7 +88,7 @@ def import_model(
     network = None if into is None else resolve_model(into)
     build = None if network is None or shape is None else _builder(network, shape)
     count = classes if classes is not None else len(names) if names is not None else None
-    options = _reader_options(name, prototxt, weights, build, shape, match_all, count, into is not None)
+    options = _reader_options(name, prototxt, weights, build, shape, match_all, count, output, into is not None)
     imported = reader_of(name)(place, **options)
     return write_folder(
         target, place, name, imported, into=network, input_shape=shape, labels=names, preprocessing=preprocessing
@@ -101,6 +103,7 @@ def _reader_options(
     shape: tuple[int, ...] | None,
     match_all: bool,
     classes: int | None,
+    output: str | None,
     is_into: bool,
 ) -> dict[str, Any]:
     """What the reader of a format takes.
@@ -112,22 +115,20 @@ def _reader_options(
     for option, of in (("prototxt", "caffe"), ("weights", "keras")):
         if given[option] is not None and name != of:
             raise ConfigError(f"--{option} is for {of}; this is {name}.")
-    if is_into and name == "tensorflow":
-        raise ConfigError("files of tensorflow are imported as they are: --into is for the other formats.")
     if not is_into and not match_all:
         raise ConfigError("--no-match-all goes with --into: a network that is imported whole has all its weights.")
     if is_into and build is None:
         raise ConfigError("--into needs the shape of a row: --input-shape CxHxW, or --size HxW for 3 channels.")
-    options: dict[str, Any] = {"input_shape": shape}
+    options: dict[str, Any] = {"input_shape": shape, "match_all": match_all}
     if name in ("torch", "safetensors", "onnx"):
-        return options | {"build": build, "num_classes": classes, "match_all": match_all}
-    if name == "tensorflow":
-        return options
-    options["into"] = None if build is None else build(_known(classes))
-    options["match_all"] = match_all
-    option = "prototxt" if name == "caffe" else "weights"
-    value = given[option]
-    return options | {option: None if value is None else Place.of(value)}
+        options |= {"build": build, "num_classes": classes}
+    else:
+        options["into"] = None if build is None else build(_known(classes))
+    if output is not None:
+        if name not in ("caffe", "onnx", "tensorflow"):
+            raise ConfigError(f"--output is for caffe, onnx and tensorflow; this is {name}.")
+        options["output"] = output
+    return options | {option: Place.of(value) for option, value in given.items() if value is not None}
 
 
 def _known(classes: int | None) -> int:

@@ -110,6 +110,7 @@ def test_what_is_printed(weights: Path, tmp_path: Path) -> None:
         (["--format", "onxx"], 2, "there is no format 'onxx'"),
         (["--no-match-all"], 2, "goes with --into"),
         (["--prototxt", "x"], 2, "--prototxt is for caffe"),
+        (["--into", "mlp", "--size", "4x4", "--output", "x"], 2, "--output is for caffe, onnx and tensorflow"),
     ],
 )
 def test_wrong_use_is_explained(weights: Path, tmp_path: Path, arguments: list[str], status: int, message: str) -> None:

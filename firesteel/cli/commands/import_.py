@@ -53,6 +53,9 @@ def import_(
     weights: Annotated[
         str | None, typer.Option(metavar="FILE", help="keras: the weights of a network in JSON.")
     ] = None,
+    output: Annotated[
+        str | None, typer.Option(metavar="NAME", help="caffe, onnx, tensorflow: of several results the one to take.")
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a model in that folder.")] = False,
     as_json: Json = False,
     debug: Debug = False,
@@ -78,6 +81,7 @@ def import_(
             channel_order=channel_order,
             prototxt=prototxt,
             weights=weights,
+            output=output,
             overwrite=overwrite,
         )
         if as_json:

@@ -26,6 +26,7 @@ def read_onnx(
     model: Place,
     *,
     input_shape: tuple[int, ...] | None = None,
+    output: str | None = None,
     build: Build | None = None,
     num_classes: int | None = None,
     match_all: bool = True,
@@ -35,6 +36,7 @@ def read_onnx(
     Args:
         model: the file; external data beside it.
         input_shape: of one row, channels first: needed where the file leaves sizes open.
+        output: name of the result that is taken; None takes the first.
         build: makes a network that takes the file's weights by name, as torch's exporter keeps them; None takes that of the file.
         num_classes: of that network; None takes the outputs of the file's last layer.
         match_all: see :func:`firesteel.models.importers.weights.load_into`.
@@ -53,20 +55,23 @@ def read_onnx(
         classes = num_classes or num_outputs(tensors) or 0
         network = build(classes)
         return Imported(network.eval(), input_shape, classes, load_into(network, tensors, match_all=match_all))
+    if output is not None and output not in file.outputs:
+        raise ConfigError(f"{model} has no output {output!r}. It has {', '.join(file.outputs[:5])}.")
+    output = output or file.outputs[0]
     rows, own, channels_last = _input_of(model, file, input_shape)
     example = torch.zeros(rows, *own, dtype=torch.int64 if file.integer_input else torch.float32)
     made = OnnxNetwork(example, file.input_name, channels_last=channels_last)
-    made.build(file.nodes, file.constants, file.weights, file.outputs[0])
+    made.build(file.nodes, file.constants, file.weights, output)
     graph, notes = as_graph(made.eval(), example)
     names = [name for name in graph.state_dict() if name in made.origins]
-    used = {made.origins[name] for name in names} | _behind(file, made)
+    used = {made.origins[name] for name in names} | _behind(file, made, output)
     unused = tuple(name for name in file.weights if name not in used)
     changes = {name: change for name, change in made.changes.items() if name in names}
     lines = list(notes)
     if channels_last:
         lines.append("the file's network takes channels last; this one takes them first, as datasets have them")
     if len(file.outputs) > 1:
-        lines.append(f"of {len(file.outputs)} outputs the first is taken: {file.outputs[0]}")
+        lines.append(f"of {len(file.outputs)} outputs one is taken: {output}; --output takes another")
     return Imported(
         graph, own, len(graph(torch.zeros(1, *own, dtype=example.dtype))[0]), Matching(tuple(names), (), unused, changes),
         notes=tuple(lines),
@@ -95,13 +100,13 @@ def _input_of(place: Place, file: OnnxFile, wanted: tuple[int, ...] | None) -> t
     return rows, tuple(known), last
 
 
-def _behind(file: OnnxFile, network: OnnxNetwork) -> set[str]:
+def _behind(file: OnnxFile, network: OnnxNetwork, output: str) -> set[str]:
     """Tensors of the file that went into others before they were used, or hold sizes."""
     used = set(network.origins.values())
     for node in reversed(file.nodes):
         if used & set(node.outputs) or any(out in used for out in node.outputs):
             used |= {name for name in node.inputs if name}
-    needed = {file.outputs[0]}
+    needed = {output}
     for node in reversed(file.nodes):
         if needed & set(node.outputs):
             needed |= set(node.inputs)
