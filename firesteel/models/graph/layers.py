@@ -24,6 +24,8 @@ Flatten
 TYPES = frozenset(_TYPES.split())
 """Names in ``torch.nn``."""
 RECURRENT = ("RNN", "LSTM", "GRU")
+_MOST_STACKED = 256
+"""Layers in one recurrent layer: each costs time before any size is looked at."""
 _NOT_OPTIONS = {"self", "mode", "device", "dtype", "max_norm", "args", "kwargs"}
 
 
@@ -38,6 +40,9 @@ def make_layer(type_name: str, options: Mapping[str, Any]) -> nn.Module:
     check_options(f"layer {type_name}", options, _allowed(type_name))
     for name, value in options.items():
         check_value(value, f"option {name} of a {type_name}")
+    stacked = options.get("num_layers", 1)
+    if not isinstance(stacked, int) or not 1 <= stacked <= _MOST_STACKED:
+        raise ModelError(f"a {type_name} of {stacked} layers is beyond what a graph may have ({_MOST_STACKED}).")
     values = {name: tuple(value) if isinstance(value, list) else value for name, value in options.items()}
     try:
         layer: nn.Module = getattr(nn, type_name)(**values)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from firesteel.errors import ModelError
 from firesteel.models.graph.layers import RECURRENT, make_layer
-from firesteel.models.graph.operators import check_arguments, find_operator, is_placed
+from firesteel.models.graph.operators import check_arguments, check_parts, find_operator, is_placed
 from firesteel.models.graph.values import DTYPES, check_value, names_in, resolver
 
 INPUT = "input"
@@ -210,6 +210,8 @@ class Graph(nn.Module):
         training = self.training
         self.eval()
         for step in self._steps:
+            if step.op is not None:
+                check_parts(step.op, step.given(self, values), f"step {step.name!r} of the graph")
             try:
                 with torch.no_grad():
                     values[step.name] = step.run(self, values, features.device)
@@ -269,8 +271,12 @@ class _Step:
     def what(self) -> str:
         return self.op or f"layer {self.layer}"
 
+    def given(self, graph: Graph, values: dict[str, Any]) -> list[Any]:
+        """The real inputs."""
+        return [resolve(values, graph.tensor_of) for resolve in self._positional]
+
     def run(self, graph: Graph, values: dict[str, Any], device: torch.device) -> Any:
-        given = [resolve(values, graph.tensor_of) for resolve in self._positional]
+        given = self.given(graph, values)
         if self.layer is not None:
             layer = graph.get_submodule(self.layer)
             return _recur(layer, *given) if self.recurrent else layer(*given)

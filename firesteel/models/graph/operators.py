@@ -59,6 +59,8 @@ ATEN = frozenset(f"{_ELEMENTWISE} {_SHAPE} {_REDUCING} {_LAYERS} {_FACTORIES}".s
 PLACED = ("device", "pin_memory", "layout")
 """Arguments that say where a result lies; it lies where the batch is."""
 
+_SPLITTING = ("chunk", "split", "split_with_sizes", "tensor_split", "unbind", "unsafe_chunk", "unsafe_split")
+_MOST_PARTS = 1 << 16
 _LARGEST = 1 << 62
 
 
@@ -131,6 +133,20 @@ def check_arguments(name: str, inputs: Sequence[Any], options: Mapping[str, Any]
             raise ModelError(f"{where} says where its result lies, which a graph may not.")
         if wanted is not None and not (isinstance(value, dict) and wanted in value):
             raise ModelError(f"{where} has the {wanted} {str(value)[:40]}, which is none.")
+
+
+def check_parts(name: str, given: Sequence[Any], where: str) -> None:
+    """Look at what is to be split, before: each part costs memory even without data.
+
+    Raises:
+        ModelError: if it could become more parts than a network needs.
+    """
+    if name.split(".")[1] not in _SPLITTING:
+        return
+    sizes = [size for value in given if isinstance(value, torch.Tensor) for size in value.shape]
+    sizes += [value for value in given if isinstance(value, int)]
+    if max(sizes, default=0) > _MOST_PARTS:
+        raise ModelError(f"{where} splits into more than {_MOST_PARTS:,} parts.")
 
 
 @lru_cache(maxsize=4096)

@@ -46,6 +46,7 @@ def build(steps: list[dict[str, Any]], output: str = "y", **more: Any) -> Graph:
         (step("aten.zeros.default", [2, 1 << 39]), "numbers of one row"),
         (step("aten.constant_pad_nd.default", X, [1 << 26, 1 << 26]), "numbers of one row"),
         (step("aten.expand.default", X, [1 << 20, 1 << 20, -1, -1, -1, -1]), "numbers of one row|fails"),
+        (step("aten.tensor_split.sections", X, 1 << 39), "splits into more than"),
         (step("aten.zeros.default", [2, 1 << 45]), "beyond what a network needs"),
         (step("aten.add.Tensor", X, {"value": "later"}), "no step before it"),
         (step("aten.add.Tensor", X, {"tensor": "forward"}), "the graph does not have"),
@@ -71,6 +72,10 @@ def test_steps_that_are_no_network_are_refused(hostile: dict[str, Any], message:
         ({"name": "a", "type": "DataParallel", "options": {"module": 1}}, "none that a graph may have"),
         ({"name": "a", "type": "Linear", "options": {"in_features": -1, "out_features": 2}}, "cannot be made"),
         ({"name": "a", "type": "Linear", "options": {"in_features": 2, "out_features": 2, "device": "cuda"}}, "device"),
+        (
+            {"name": "a", "type": "LSTM", "options": {"input_size": 2, "hidden_size": 2, "num_layers": 1 << 39}},
+            "beyond",
+        ),
         ({"name": "forward", "type": "ReLU"}, "cannot be the name"),
         ({"name": "a..b", "type": "ReLU"}, "cannot be the name"),
         ({"name": "", "type": "ReLU"}, "cannot be the name"),
