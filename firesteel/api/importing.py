@@ -37,7 +37,7 @@ def import_model(
 ) -> ImportResult:
     """Make a model folder of a network, or of weights, that another framework has written.
 
-    The folder stands wherever a trained model can: ``evaluate``, ``predict``, ``Predictor``, ``train --init-from``. What the
+    The folder stands wherever a trained model can: ``evaluate``, ``predict``, ``Predictor``. What the
     network sees of a picture is ``(pixel - mean) * scale / std``.
 
     Args:
