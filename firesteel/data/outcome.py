@@ -41,10 +41,11 @@ def manifest_of(done: Preparation, report: Report) -> Manifest:
     if report.read + report.generated != report.written + report.dropped + report.quarantined:
         raise AssertionError(f"rows do not add up: {report}")
     splits = {name: _split(name, len(plan.labels), report) for name in plan.splits}
-    if not splits.get("train") or not splits["train"].rows:
+    measured = splits[plan.measured].rows if plan.measured else report.written
+    if not measured:
         reason = report.reasons.most_common(1)
         raise DataError(
-            f"no training row is left: {report.read} read, {report.dropped} dropped, {report.quarantined} unusable"
+            f"no {'training ' * bool(plan.measured)}row is left: {report.read} read, {report.dropped} dropped, {report.quarantined} unusable"
             + (f" (most often: {reason[0][0]}, {reason[0][1]} times)." if reason else ".")
             + "\nThe dataset was not written."
         )
@@ -108,7 +109,11 @@ def _warnings(
         warnings.append(
             f"there is only one class ({plan.labels[0]!r}); give the folder that holds the class folders directly"
         )
-    train = splits["train"].rows_per_class
+    if not plan.measured:
+        warnings.append(
+            "there is no split train: this dataset is for evaluation only, and its statistics are those of all rows"
+        )
+    train = splits["train"].rows_per_class if plan.measured else []
     totals = [sum(rows) for rows in zip(*(split.rows_per_class for split in splits.values()))]
     empty = sorted(name for name in plan.dropped if not index.counts.get(name))
     few = sorted(plan.dropped - set(empty))

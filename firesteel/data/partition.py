@@ -175,7 +175,7 @@ class _PartitionWriter:
         self._say_progress()
 
     def _write(self, split: str, row_id: str, label: str, raw: np.ndarray) -> None:
-        if split == "train":
+        if self._plan.measured in (split, None):
             self._sums.add(raw)
         stored = images.encode_jpeg(raw.transpose(1, 2, 0)) if self._plan.feature.encoding == "jpeg" else raw
         self._writers[split].add(row_id, self._label_of[label], stored)

@@ -77,6 +77,8 @@ def planned(
             f"--balance generates pictures; this source holds {holds}. Train with"
             " --class-weights balanced or --sampling balanced instead."
         )
+    if "train" not in (fractions or facts.own_splits):
+        _check_evaluation_only(options)
     index = engine.index(options.seed, list(fractions.values()) if fractions else None, options.targets)
     kept, dropped = kept_and_dropped(index, facts.class_names, options.min_per_class, in_order=facts.in_order)
     if not kept:
@@ -103,6 +105,16 @@ def planned(
         _balance_rule(index, kept, options),
     )
     return Preparation(facts, options, plan, index, fingerprint)
+
+
+def _check_evaluation_only(options: PrepareOptions) -> None:
+    """Raises:
+    ConfigError: if options need a split train, which there is none of."""
+    if options.table is not None:
+        raise ConfigError("a table needs a split named train, of which its encoding is learnt.")
+    for name in ("max_per_class", "balance"):
+        if getattr(options, name) is not None:
+            raise ConfigError(f"{name} is for the split train, and there is none: this dataset is for evaluation only.")
 
 
 def _balance_rule(index: ClassIndex, kept: list[str], options: PrepareOptions) -> BalanceRule | None:

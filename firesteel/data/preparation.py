@@ -155,6 +155,11 @@ class PreparePlan:
     token: str
     balance: BalanceRule | None = None
 
+    @property
+    def measured(self) -> str | None:
+        """The split that statistics are of: train, or None for all rows where there is no such split."""
+        return "train" if "train" in self.splits else None
+
 
 @dataclass
 class Report:

@@ -31,8 +31,10 @@ def split_key(seed: int, group: str) -> int:
 def parse_fractions(text: str | Mapping[str, float]) -> dict[str, float]:
     """Read ``train=0.8,test=0.2``; ``train`` comes first in the result, the others in the order given.
 
+    ``test=1`` alone makes a dataset for evaluation only.
+
     Raises:
-        ConfigError: if a fraction is not in (0, 1], they do not add up to 1, or there is no ``train``.
+        ConfigError: if a fraction is not in (0, 1], they do not add up to 1, or there are several and no ``train``.
     """
     fractions: dict[str, float] = {}
     items = text.items() if isinstance(text, Mapping) else [part.partition("=")[::2] for part in text.split(",")]
@@ -46,11 +48,11 @@ def parse_fractions(text: str | Mapping[str, float]) -> dict[str, float]:
             raise ConfigError(
                 f"split {name!r} must have a plain name and a fraction above 0 and at most 1, got {value}."
             )
-    if "train" not in fractions:
+    if "train" not in fractions and len(fractions) != 1:
         raise ConfigError(f"split needs a part named train, got {text!r}. Example: train=0.8,test=0.2")
     if abs(sum(fractions.values()) - 1) > 1e-6:
         raise ConfigError(f"the fractions of a split must add up to 1, got {sum(fractions.values()):g} in {text!r}.")
-    return {"train": fractions.pop("train"), **fractions}
+    return {"train": fractions.pop("train"), **fractions} if "train" in fractions else fractions
 
 
 def split_counts(rows: int, fractions: Sequence[float]) -> list[int]:

@@ -91,7 +91,7 @@ def test_the_whole_path_with_json(image_folder: Path, tmp_path: Path) -> None:
         (["prepare", "{pictures}", "{out}", "--size", "big"], 2, "size must be HEIGHTxWIDTH"),
         (["prepare", "{pictures}", "{out}", "--size", "0x4"], 2, "1 to 4096 pixels"),
         (["prepare", "{pictures}", "{out}", "--split", "train=0.5,test=0.6"], 2, "must add up to 1"),
-        (["prepare", "{pictures}", "{out}", "--split", "test=1"], 2, "a part named train"),
+        (["prepare", "{pictures}", "{out}", "--split", "test=0.5,other=0.5"], 2, "a part named train"),
         (["prepare", "{pictures}", "{out}", "--format", "tiff"], 2, "format must be one of"),
         (["prepare", "{pictures}", "{out}", "--channels", "2"], 2, "channels"),
         (["prepare", "{pictures}", "{out}", "--min-per-class", "21"], 1, "no class is left"),

@@ -737,3 +737,21 @@ def test_a_misspelled_option_is_guessed_and_a_sentence_ends_once(image_folder, t
         firesteel.prepare(image_folder, tmp_path / "out", engine="local", chanels=3)
     with pytest.raises(ConfigError, match=r"got '32x'\.$"):
         firesteel.prepare(image_folder, tmp_path / "out", engine="local", size="32x")
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_a_dataset_may_be_for_evaluation_only(own, image_folder, tmp_path):
+    """A folder test/ alone, or one part of another name: statistics are those of all rows, and nothing can be trained on it."""
+    source, options = image_folder, {"split": "test=1"}
+    if own:
+        (tmp_path / "source").mkdir()
+        source, options = tmp_path / "source", {}
+        image_folder.rename(source / "test")
+    whole = prepare(source, tmp_path / "ds", **options).dataset
+    assert whole.manifest.splits.keys() == {"test"}
+    assert (whole.manifest.counts.written, len(whole.manifest.statistics.mean)) == (60, 3)
+    assert any("for evaluation only" in warning for warning in whole.manifest.warnings)
+    with pytest.raises(DatasetError, match="has no split 'train'; it has test"):
+        firesteel.train(whole, tmp_path / "run")
+    with pytest.raises(ConfigError, match="balance is for the split train"):
+        prepare(source, tmp_path / "other", balance=50, **options)
