@@ -136,7 +136,8 @@ class _PartitionWriter:
 
     def _decode(self, spec: images.ImageSpec) -> None:
         """Decode the pictures that are waiting, and keep them in their order."""
-        decoded = images.decode_all([chosen.data for chosen in self._waiting], spec)
+        data, pixels = [chosen.data for chosen in self._waiting], self._plan.pixels
+        decoded = images.decode_all(data, spec) if pixels is None else images.resize_all(data, pixels.shape, spec)
         for chosen, found in zip(self._waiting, decoded):
             if isinstance(found, FormatError):
                 self._set_aside(chosen.id, str(found), chosen.data)

@@ -69,7 +69,7 @@ def planned(
     if facts.array is None and options.table is None:
         image = guess_image(engine.sample(256), options)
     elif options.size is not None or options.channels is not None:
-        raise DataError("--size and --channels are for encoded pictures; this source holds arrays of fixed shape.")
+        image = _other_size(facts.array, options)
     known = None if options.table is not None else feature_of(image, facts.array, options.encoding)
     if options.balance is not None and (known is None or known.kind != "image"):
         holds = "the columns of a table" if known is None else f"arrays of shape {known.shape}"
@@ -103,6 +103,7 @@ def planned(
         options.shard_bytes,
         token,
         _balance_rule(index, kept, options),
+        facts.array if image is not None else None,
     )
     return Preparation(facts, options, plan, index, fingerprint)
 
@@ -122,6 +123,22 @@ def _balance_rule(index: ClassIndex, kept: list[str], options: PrepareOptions) -
         return None
     policy = None if options.balance is None else options.policy or Policy.of("default")
     return BalanceRule(options.seed, {name: index.quotas[name] for name in kept if name in index.quotas}, policy)
+
+
+def _other_size(array: ArraySpec | None, options: PrepareOptions) -> ImageSpec:
+    """What arrays that are pictures become.
+
+    Raises:
+        DataError: if they are none.
+    """
+    if array is None or not array.is_picture:
+        held = "the columns of a table" if array is None else f"{array.dtype} arrays of shape {array.shape}"
+        raise DataError(
+            f"--size and --channels are for pictures; this source holds {held}."
+            " Arrays are pictures if they are uint8 with 1 or 3 channels, (channels, height, width)."
+        )
+    channels, height, width = array.shape
+    return ImageSpec(*(options.size or (height, width)), options.channels or channels)
 
 
 def guess_image(samples: Iterable[Row], options: PrepareOptions) -> ImageSpec:
@@ -191,8 +208,8 @@ def feature_of(image: ImageSpec | None, array: ArraySpec | None, encoding: Liter
     assert array is not None
     if encoding == "jpeg":
         raise ConfigError("encoding jpeg is for pictures; this source holds arrays. Use --encoding raw.")
-    picture = array.dtype == "uint8" and len(array.shape) == 3 and array.shape[0] in (1, 3)
-    return Feature(dtype=array.dtype, shape=array.shape, encoding="raw", kind="image" if picture else "array")
+    kind: Literal["image", "array"] = "image" if array.is_picture else "array"
+    return Feature(dtype=array.dtype, shape=array.shape, encoding="raw", kind=kind)
 
 
 def fingerprint_of_source(facts: SourceFacts, options: PrepareOptions) -> str:

@@ -141,6 +141,7 @@ class PreparePlan:
         shard_bytes: of a shard's features.
         token: of the preparation; a task writes only while the folder's marker has the same.
         balance: which training rows are dropped, and copied how often; None keeps each as it is.
+        pixels: set if the pictures come as arrays, not encoded, and get another size or other channels.
     """
 
     dataset: str
@@ -154,6 +155,7 @@ class PreparePlan:
     shard_bytes: int
     token: str
     balance: BalanceRule | None = None
+    pixels: ArraySpec | None = None
 
     @property
     def measured(self) -> str | None:

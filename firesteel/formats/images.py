@@ -135,23 +135,52 @@ def decode_all(pictures: Sequence[bytes], spec: ImageSpec) -> list[Decoded | For
     Pictures that their decoder leaves at one size are resized together: a call of Pillow costs as much as the resizing of
     a small picture. Memory: at most 1 MB a picture.
     """
-    found: list[Decoded | FormatError | None] = [None] * len(pictures)
-    waiting: dict[tuple[int, ...], list[int]] = {}
-    for position, data in enumerate(pictures):
+    found: list[Decoded | FormatError] = []
+    for data in pictures:
         try:
-            decoded = _decode(data, spec)
+            found.append(_decode(data, spec))
         except FormatError as error:
-            found[position] = error
+            found.append(error)
+    return _all_resized(found, spec)
+
+
+def resize_all(pictures: Sequence[bytes], shape: tuple[int, ...], spec: ImageSpec) -> list[Decoded | FormatError]:
+    """The same of pictures that are no files but pixels.
+
+    Args:
+        pictures: uint8 of (channels, height, width) in C order.
+        shape: that.
+        spec: what they become.
+    """
+    channels, height, width = shape
+    found: list[Decoded | FormatError] = []
+    for data in pictures:
+        if len(data) != height * width * channels:
+            found.append(FormatError(f"array of {len(data)} bytes, expected {height * width * channels}"))
+            continue
+        pixels = np.frombuffer(data, np.uint8).reshape(shape).transpose(1, 2, 0)
+        if channels != spec.channels:
+            pixels = _array(
+                _image(np.ascontiguousarray(pixels)).convert("L" if channels == 3 else "RGB"), spec.channels
+            )
+        found.append(Decoded(_little(np.ascontiguousarray(pixels), spec), (height, width, channels)))
+    return _all_resized(found, spec)
+
+
+def _all_resized(found: list[Decoded | FormatError], spec: ImageSpec) -> list[Decoded | FormatError]:
+    """The pictures in the size of ``spec``, those of one size together."""
+    waiting: dict[tuple[int, ...], list[int]] = {}
+    for position, decoded in enumerate(found):
+        if isinstance(decoded, FormatError):
             continue
         if decoded.pixels.shape[:2] != (spec.height, spec.width):
             waiting.setdefault(decoded.pixels.shape, []).append(position)
-        found[position] = decoded
     for positions in waiting.values():
         members = [found[position] for position in positions]
         resized = _resized([member.pixels for member in members], spec)  # type: ignore[union-attr]
         for position, member, pixels in zip(positions, members, resized):
             found[position] = Decoded(pixels, member.original)  # type: ignore[union-attr]
-    return found  # type: ignore[return-value]
+    return found
 
 
 def _decode(data: bytes, spec: ImageSpec) -> Decoded:

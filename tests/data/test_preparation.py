@@ -21,6 +21,7 @@ import firesteel
 from firesteel.data import commit
 from firesteel.data.manifest import Dataset
 from firesteel.data.shards import read_ids, read_slice
+from firesteel.data.sources.dataset import DatasetSource
 from firesteel.errors import ConfigError, DataError, DatasetError, FormatError, WorkerFailed
 from firesteel.formats import images
 from firesteel.storage import Place
@@ -637,11 +638,22 @@ def test_a_dataset_can_lie_behind_fsspec(image_folder, tmp_path):
     fsspec.filesystem("memory").rm(f"/{tmp_path.name}", recursive=True)
 
 
-def test_arrays_take_no_picture_options(idx_folder, tmp_path):
-    """Size, channels and JPEG are for encoded pictures; arrays have their shape."""
-    for options in ({"size": (4, 4)}, {"channels": 3}):
-        with pytest.raises(DataError, match="this source holds arrays of fixed shape"):
-            prepare(idx_folder, tmp_path / "ds", **options)
+def test_arrays_that_are_pictures_get_another_size_and_other_channels(idx_folder, tmp_path):
+    """As pictures of a file would; only raw arrays of their own size are never encoded."""
+    own = prepare(idx_folder, tmp_path / "own").dataset
+    (channels, height, width), rows = own.feature.shape, {}
+    source = DatasetSource.open(own.place)
+    for part in source.partitions(1):
+        for row in source.rows_of(part):
+            pixels = np.frombuffer(row.data, np.uint8).reshape(height, width)
+            image = Image.fromarray(pixels).resize((9, 12), Image.Resampling.BILINEAR).convert("RGB")
+            rows[row.id] = np.asarray(image).transpose(2, 0, 1).tobytes()
+    assert channels == 1
+    other = prepare(idx_folder, tmp_path / "other", size="12x9", channels=3).dataset
+    assert (other.feature.shape, other.feature.kind) == ((3, 12, 9), "image")
+    source = DatasetSource.open(other.place)
+    assert {row.id: row.data for part in source.partitions(1) for row in source.rows_of(part)} == rows
+    assert prepare(idx_folder, tmp_path / "jpeg", size=(16, 16), encoding="jpeg").dataset.feature.encoding == "jpeg"
     with pytest.raises(ConfigError, match="encoding jpeg is for pictures"):
         prepare(idx_folder, tmp_path / "ds", encoding="jpeg")
     assert files_in(tmp_path / "ds") == {}
@@ -655,6 +667,8 @@ def test_arrays_of_numbers_keep_their_type(tmp_path):
     write_idx(tmp_path / "train-labels-idx1-ubyte", (np.arange(50) % 2).astype(np.uint8))
 
     dataset = prepare(tmp_path, tmp_path / "ds", format="idx").dataset
+    with pytest.raises(DataError, match="--size and --channels are for pictures; this source holds float32 arrays"):
+        prepare(tmp_path, tmp_path / "other", format="idx", size=(4, 4))
 
     assert (dataset.feature.dtype, dataset.feature.shape, dataset.feature.kind) == ("float32", (4,), "array")
     found = dataset.manifest.statistics

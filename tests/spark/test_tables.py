@@ -256,7 +256,7 @@ def test_groups_and_a_split_of_ones_own(spark: Any, tmp_path: Path) -> None:
         ("a,b\n", {"schema": "a double, b integer", "label": "b"}, DataError, "the table has no row"),
         ("a,b\nx,1\n", {"schema": "a double, b integer", "label": "b"}, DataError, "no row of the table can be used. Most often:\n  column a is not a double: 'x'"),
         ("a,b\n1,2\n", {"label": "b", "engine": "local"}, ConfigError, "tables are read by Spark"),
-        ("a,b\n1,2\n", {"label": "b", "size": "8x8"}, DataError, "--size and --channels are for encoded pictures"),
+        ("a,b\n1,2\n", {"label": "b", "size": "8x8"}, DataError, "--size and --channels are for pictures"),
     ],
 )  # fmt: skip
 def test_a_table_that_cannot_be_prepared_writes_nothing(

@@ -45,6 +45,11 @@ class ArraySpec:
     dtype: str
     shape: tuple[int, ...]
 
+    @property
+    def is_picture(self) -> bool:
+        """Whether they are the pixels of pictures: (channels, height, width), grey or RGB."""
+        return self.dtype == "uint8" and len(self.shape) == 3 and self.shape[0] in (1, 3)
+
 
 class Row(NamedTuple):
     """One row of :data:`SCHEMA`; ``group`` None means the id."""
