@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -30,9 +29,7 @@ def show_imported(result: ImportResult) -> None:
     say(f"  model      {result.folder}")
     for line in result.notes:
         note(f"  note: {line}")
-    say(
-        f"Next: firesteel evaluate {os.path.relpath(result.folder.uri) if result.folder.is_local else result.folder} DATASET"
-    )
+    say(f"Next: firesteel evaluate {result.folder} DATASET")
 
 
 def _first(names: Sequence[str], *, counted: bool = True) -> str:
