@@ -28,6 +28,7 @@ from firesteel.data.sources import open_source
 from firesteel.errors import FiresteelError, FormatError
 from firesteel.formats import images
 from tests.conftest import write_idx
+from tests.fuzz.models import MODELS, read_model
 from tests.fuzz.mutations import mutate
 from tests.fuzz.seeds import seeds_of
 
@@ -144,6 +145,8 @@ def _timed(outcome: Outcome, reader: Reader, format: str, number: int, seed: int
 
 def read_input(format: str, data: bytes, work: Path) -> tuple[str, list[str]]:
     """Read one input to its end: what became of it, and the reasons."""
+    if format in MODELS:
+        return read_model(format, data, work)
     if format == "image":
         try:
             images.probe(data)

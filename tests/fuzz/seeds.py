@@ -15,6 +15,7 @@ from PIL import Image
 
 from tests.archives import cifar10_files, tar_bytes, zip_bytes
 from tests.conftest import picture
+from tests.fuzz.models import MODELS
 
 PICTURES = {f"{label}/{i}.png": picture(40 * i, (9, 7), format="PNG", seed=i) for label in "ab" for i in range(3)}
 
@@ -73,10 +74,10 @@ def _image() -> list[bytes]:
 
 
 _MAKERS = {"bson": _bson, "idx": _idx, "cifar": _cifar, "zip": _zip, "tar": _tar, "image": _image}
-FORMATS = tuple(_MAKERS)
+FORMATS = (*_MAKERS, *MODELS)
 
 
 @cache
 def seeds_of(format: str) -> list[bytes]:
     """Sound files of a format."""
-    return _MAKERS[format]()
+    return (_MAKERS | MODELS)[format]()

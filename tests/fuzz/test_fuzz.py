@@ -15,11 +15,12 @@ from tests.fuzz.seeds import FORMATS, seeds_of
 @pytest.mark.parametrize("format", FORMATS)
 def test_damaged_inputs_are_read_or_set_aside(format):
     """Three hundred of each format; `benchmarks/fuzz.py` runs a hundred thousand."""
-    outcome = run(format, 300, seed=1)
+    cases = 40 if format == "keras" else 300  # each file of HDF5 is read by a process of its own
+    outcome = run(format, cases, seed=1)
 
     assert outcome.failures == []
-    assert outcome.cases == 300
-    assert outcome.read + outcome.set_aside + outcome.refused == 300
+    assert outcome.cases == cases
+    assert outcome.read + outcome.set_aside + outcome.refused == cases
     assert outcome.set_aside + outcome.refused >= 10  # the damage does reach the readers
     assert outcome.memory_bytes < MEMORY_BYTES
 

@@ -1,17 +1,25 @@
 """What Keras writes: a configuration in JSON, and weights in HDF5; as one ``.h5``, as a zip ``.keras``, or as two files.
 
-Read without Keras: version 3 refuses many files of version 2 (names with a slash, old options), and would run what a
-Lambda layer holds. HDF5 can lead to other files of the machine; such links are refused, and sizes are checked first.
+Read without Keras: version 3 refuses many files of version 2 (names with a slash, old classes), and would run what a
+Lambda layer holds. HDF5 is read by :mod:`firesteel.models.importers.keras.unpacking`, in a process of its own.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import json
+import math
+import os
+import subprocess
+import sys
+import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,6 +31,9 @@ MAX_CONFIG_BYTES = 64 << 20
 MAX_EXPANSION = 100
 """Bytes out of a byte in: weights do not compress so well, bombs do."""
 _FREE_BYTES = 1 << 20
+_SECONDS, _BYTES_A_SECOND = 20, 10 << 20
+"""That HDF5 may take: some seconds, and more for large files."""
+_PROGRAM = Path(__file__).with_name("unpacking.py")
 
 
 @dataclass(frozen=True)
@@ -48,97 +59,45 @@ class KerasFile:
 
 
 class WeightStore:
-    """Weights of an HDF5 file, by layer; read when they are asked for.
+    """Weights of an HDF5 file, by layer; mapped, and read when they are asked for.
 
     Args:
-        root: the group that holds them.
+        index: what :mod:`firesteel.models.importers.keras.unpacking` says of them.
+        values: all, one behind the other.
         where: name of the file, for messages.
     """
 
-    def __init__(self, root: Any, where: str):
-        self._root = root
-        self.where = where
-        self.by_path = "layers" in root and "layer_names" not in root.attrs  # as Keras 3 lays them
+    def __init__(self, index: dict[str, Any], values: np.ndarray, where: str):
+        self._index, self._values, self.where = index, values, where
+        self.by_path = bool(index["by_path"])  # as Keras 3 lays them
+        self.names = sorted(index["arrays"])
         self.taken: set[str] = set()
-        self.names = self._dataset_names()
 
     def named(self, layer: str) -> dict[str, str]:
         """Weights of a layer at the top of the model, in old files: variable's name in the layer -> place in the file."""
-        if self.by_path or layer not in self._root:
-            return {}
-        group = self._root[layer]
-        names = [_text(name) for name in group.attrs.get("weight_names", ())]
-        return {name.removesuffix(":0"): f"{layer}/{name}" for name in names}
+        names = [] if self.by_path else self._index["layers"].get(layer, [])
+        return {
+            name.removesuffix(":0"): f"{layer}/{name}" for name in names if f"{layer}/{name}" in self._index["arrays"]
+        }
 
     def at(self, path: str) -> list[str]:
         """Places of the weights of a layer, in new files, in their order."""
-        group = f"{path}/vars"
-        found = [name for name in self.names if name.startswith(f"{group}/")]
+        found = [name for name in self.names if name.startswith(f"{path}/vars/")]
         return sorted(found, key=lambda name: (len(name), name))
 
-    def array(self, place: str) -> np.ndarray:
-        """The values of a weight, float32.
-
-        Raises:
-            FormatError: if it is none, lies in another file, or is far larger than what lies in this one.
-        """
-        self.taken.add(place)
-        found = self._dataset(place)
-        values = np.empty(found.shape, np.float32)
-        if values.size:
-            with _answering(f"weight {place} in {self.where}"):
-                found.read_direct(values)
-        return values
-
     def shape(self, place: str) -> tuple[int, ...]:
-        """Of a weight; nothing is read."""
-        return tuple(int(size) for size in self._dataset(place).shape)
+        """Of a weight."""
+        return tuple(self._index["arrays"][place][1])
+
+    def array(self, place: str) -> np.ndarray:
+        """The values of a weight: float32, a view."""
+        self.taken.add(place)
+        first, shape = self._index["arrays"][place]
+        return self._values[first // 4 : first // 4 + math.prod(shape)].reshape(shape)
 
     def unused(self) -> list[str]:
         """Places of weights that nobody has asked for."""
         return [name for name in self.names if name not in self.taken]
-
-    def _dataset(self, place: str) -> Any:
-        import h5py
-
-        with _answering(f"weight {place} in {self.where}"):
-            found = self._root[place]
-            if not isinstance(found, h5py.Dataset) or found.dtype.kind != "f":
-                raise FormatError(f"{self.where}: {place} is no array of floating point numbers.")
-            if found.external or found.is_virtual:
-                raise FormatError(f"{self.where}: {place} lies in another file, which is not followed.")
-            if found.nbytes > MAX_EXPANSION * found.id.get_storage_size() + _FREE_BYTES or found.nbytes > 1 << 40:
-                raise FormatError(
-                    f"{self.where}: {place} announces {found.nbytes:,} bytes and has {found.id.get_storage_size():,}."
-                )
-        return found
-
-    def _dataset_names(self) -> list[str]:
-        """All arrays of floating point numbers; links to other files are not followed, and are an error."""
-        import h5py
-
-        found: list[str] = []
-        with _answering(f"the weights of {self.where}"):
-            for name, group in _walk(self._root, ""):
-                link = group.get(name.rpartition("/")[2], getlink=True)
-                if isinstance(link, h5py.ExternalLink):
-                    raise FormatError(f"{self.where}: {name} leads to another file, which is not followed.")
-                item = group.get(name.rpartition("/")[2])
-                if isinstance(item, h5py.Dataset) and item.dtype.kind == "f":
-                    found.append(name)
-        return found
-
-
-def _walk(group: Any, prefix: str, depth: int = 0) -> Iterator[tuple[str, Any]]:
-    """Names of all items and the group that each is in; hard and soft links lead on, and in circles not for ever."""
-    import h5py
-
-    if depth > 32:
-        raise FormatError("groups within groups, more than 32 deep")
-    for name in group:
-        yield f"{prefix}{name}", group
-        if isinstance(group.get(name, getlink=True), h5py.HardLink) and isinstance(group.get(name), h5py.Group):
-            yield from _walk(group[name], f"{prefix}{name}/", depth + 1)
 
 
 @contextmanager
@@ -154,39 +113,36 @@ def open_keras(model: Place, weights: Place | None) -> Iterator[KerasFile]:
         ModelError: if it holds weights alone, or a ``.json`` comes alone.
         ResourceError: if h5py is missing.
     """
-    data = model.read_bytes()
-    if data.startswith(b"PK"):
-        with _opened_zip(data, model.name) as found:
+    with model.open() as file:
+        head = file.read(64)
+    if head.startswith(b"PK"):
+        with _opened_zip(model.read_bytes(), model.name) as found:
             yield found
-    elif data.startswith(b"\x89HDF"):
-        with _opened_h5(data, model.name) as root:
-            yield _of_h5(root, model.name)
-    elif data[:64].lstrip()[:1] == b"{":
+    elif head.startswith(b"\x89HDF"):
+        with _local(model) as path, _unpacked(path, model.name) as (index, values):
+            yield _of_h5(index, values, model.name)
+    elif head.lstrip()[:1] == b"{":
         if weights is None:
             raise ModelError(
                 f"{model.name} describes a network without weights. Give the file of its weights too (--weights FILE.h5)."
             )
-        with _opened_h5(weights.read_bytes(), weights.name) as root:
-            config = _json(data, model.name)
-            yield KerasFile(config, str(config.get("keras_version", "")), WeightStore(_group_of(root), weights.name))
+        config = _json(model.read_bytes(), model.name)
+        with _local(weights) as path, _unpacked(path, weights.name) as (index, values):
+            version = str(config.get("keras_version", ""))
+            yield KerasFile(config, version, WeightStore(index, values, weights.name))
     else:
         raise FormatError(f"{model.name} is no model of Keras: neither HDF5, nor a zip, nor JSON.")
 
 
-def _of_h5(root: Any, where: str) -> KerasFile:
-    if "model_config" not in root.attrs:
+def _of_h5(index: dict[str, Any], values: np.ndarray, where: str) -> KerasFile:
+    if index["config"] is None:
         raise ModelError(
             f"{where} holds weights without the network. Give the network's JSON as the model and this file as its weights"
             " (--weights), or save the whole model (model.save)."
         )
-    with _answering(f"the configuration in {where}"):
-        text, version = _text(root.attrs["model_config"]), _text(root.attrs.get("keras_version", b""))
-    notes = ("the optimizer's state is not read",) if "optimizer_weights" in root else ()
-    return KerasFile(_json(text.encode(), where), version, WeightStore(_group_of(root), where), notes)
-
-
-def _group_of(root: Any) -> Any:
-    return root.get("model_weights", root)
+    notes = ("the optimizer's state is not read",) if index["optimizer"] else ()
+    config = _json(index["config"].encode("utf-8", "backslashreplace"), where)
+    return KerasFile(config, index["version"], WeightStore(index, values, where), notes)
 
 
 @contextmanager
@@ -195,13 +151,16 @@ def _opened_zip(data: bytes, where: str) -> Iterator[KerasFile]:
         archive = zipfile.ZipFile(io.BytesIO(data))
         config, weights = _member(archive, "config.json", where), _member(archive, "model.weights.h5", where)
         metadata = _member(archive, "metadata.json", where) if "metadata.json" in archive.namelist() else b"{}"
-    except (zipfile.BadZipFile, NotImplementedError, EOFError, OSError, ValueError) as error:
+    except (zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError, OSError, ValueError, RuntimeError) as error:
         if isinstance(error, FormatError):
             raise
         raise FormatError(f"{where} is a damaged .keras: {error}.") from error
     version = str(_json(metadata, f"{where}: metadata.json").get("keras_version", "3"))
-    with _opened_h5(weights, f"{where}: model.weights.h5") as root:
-        yield KerasFile(_json(config, f"{where}: config.json"), version, WeightStore(root, where))
+    with tempfile.TemporaryDirectory(prefix="firesteel-keras-") as folder:
+        path = os.path.join(folder, "model.weights.h5")
+        Path(path).write_bytes(weights)
+        with _unpacked(path, f"{where}: model.weights.h5") as (index, values):
+            yield KerasFile(_json(config, f"{where}: config.json"), version, WeightStore(index, values, where))
 
 
 def _member(archive: zipfile.ZipFile, name: str, where: str) -> bytes:
@@ -217,39 +176,52 @@ def _member(archive: zipfile.ZipFile, name: str, where: str) -> bytes:
 
 
 @contextmanager
-def _opened_h5(data: bytes, where: str) -> Iterator[Any]:
-    try:
-        import h5py
-    except ImportError as error:
-        raise ResourceError("files of Keras need the package h5py: pip install 'firesteel[keras]'") from error
-    if not data.startswith(b"\x89HDF"):
-        raise FormatError(f"{where} is no HDF5 file.")
-    try:
-        file = h5py.File(io.BytesIO(data), "r")
-    except (OSError, RuntimeError, ValueError, KeyError) as error:
-        raise FormatError(f"{where} is a damaged HDF5 file: {_first_line(error)}.") from error
-    with file:
-        yield file
+def _local(place: Place) -> Iterator[str]:
+    """The path of a file; of one elsewhere that of a copy."""
+    if place.is_local:
+        yield place.uri
+        return
+    with tempfile.TemporaryDirectory(prefix="firesteel-keras-") as folder:
+        path = os.path.join(folder, "weights.h5")
+        Path(path).write_bytes(place.read_bytes())
+        yield path
 
 
 @contextmanager
-def _answering(what: str) -> Iterator[None]:
-    """h5py answers damaged files with many kinds of exceptions."""
+def _unpacked(path: str, where: str) -> Iterator[tuple[dict[str, Any], np.ndarray]]:
+    """What is in an HDF5 file, and all its values; they are gone afterwards.
+
+    Raises:
+        FormatError: if it is damaged, or reading it takes too long or too much memory.
+        ResourceError: if h5py is missing.
+    """
+    if importlib.util.find_spec("h5py") is None:
+        raise ResourceError("files of Keras need the package h5py: pip install 'firesteel[keras]'")
+    with open(path, "rb") as file:
+        if file.read(4) != b"\x89HDF":
+            raise FormatError(f"{where} is no HDF5 file.")
+    with tempfile.TemporaryDirectory(prefix="firesteel-keras-") as folder:
+        _unpack(path, folder, where)
+        index = json.loads(Path(folder, "index.json").read_text())
+        values_path = os.path.join(folder, "arrays.f32")
+        empty = os.path.getsize(values_path) == 0
+        values: np.ndarray = np.zeros(0, np.float32) if empty else np.memmap(values_path, np.float32, "c")
+        yield index, values
+
+
+def _unpack(path: str, folder: str, where: str) -> None:
+    size = os.path.getsize(path)
+    seconds = _SECONDS + size // _BYTES_A_SECOND
+    command = [sys.executable, "-c", _PROGRAM.read_text(), path, folder, str(1024 + 4 * (size >> 20))]
     try:
-        yield
-    except (
-        OSError,
-        RuntimeError,
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        OverflowError,
-        MemoryError,
-    ) as error:
-        if isinstance(error, FormatError):
-            raise
-        raise FormatError(f"{what} cannot be read: {_first_line(error)}.") from error
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=seconds)
+    except subprocess.TimeoutExpired as error:
+        raise FormatError(f"{where} is a damaged HDF5 file: reading it did not end within {seconds} s.") from error
+    if done.returncode == 3:
+        raise FormatError(f"{where} is a damaged HDF5 file, or no model: {done.stderr.strip()[:300]}.")
+    if done.returncode:
+        last = done.stderr.strip().splitlines()[-1:] or [f"status {done.returncode}"]
+        raise FormatError(f"{where} is a damaged HDF5 file: its reader ended with {last[0][:200]}.")
 
 
 def _json(data: bytes, where: str) -> dict[str, Any]:
@@ -260,19 +232,10 @@ def _json(data: bytes, where: str) -> dict[str, Any]:
     try:
         found = json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise FormatError(f"{where} is no sound JSON: {_first_line(error)}.") from error
+        raise FormatError(f"{where} is no sound JSON: {' '.join(str(error).split())[:200]}.") from error
     if not isinstance(found, dict):
         raise FormatError(f"{where} is no configuration of a model: a mapping is needed.")
     return found
-
-
-def _text(value: Any) -> str:
-    return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)
-
-
-def _first_line(error: BaseException) -> str:
-    text = str(error).strip().splitlines()
-    return text[0][:200] if text else type(error).__name__
 
 
 __all__ = ["KerasFile", "WeightStore", "open_keras"]
