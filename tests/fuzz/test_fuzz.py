@@ -9,13 +9,16 @@ from pathlib import Path
 import pytest
 
 from tests.fuzz.harness import MEMORY_BYTES, case, run
+from tests.fuzz.models import MODELS
 from tests.fuzz.seeds import FORMATS, seeds_of
 
 
 @pytest.mark.parametrize("format", FORMATS)
 def test_damaged_inputs_are_read_or_set_aside(format):
     """Three hundred of each format; `benchmarks/fuzz.py` runs a hundred thousand."""
-    cases = 40 if format == "keras" else 300  # each file of HDF5 is read by a process of its own
+    cases = (
+        40 if format == "keras" else 100 if format in MODELS else 300
+    )  # each file of HDF5 is read by a process of its own
     outcome = run(format, cases, seed=1)
 
     assert outcome.failures == []

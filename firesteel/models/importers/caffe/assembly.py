@@ -95,6 +95,8 @@ def _built(
         with torch.device("meta"):
             module = make().eval()
         given = _given(node.layer, module, taken)
+        if len(given) != len(node.outputs):
+            raise ModelError(f"{node.layer} gives {len(given)} values, and {len(node.outputs)} tops are named.")
         shapes.update(zip(node.outputs, given))
         part = _Part(names[unique_name], node, module, make)
         part.values = _values(node, weights)

@@ -124,7 +124,8 @@ class Building:
 
 def _fill(module: nn.Module, tensor: str, weight: Weight, full: str) -> None:
     target = module.state_dict()[tensor]
-    value = np.asarray(weight.make(weight.constant.array)).astype(np.float32)
+    with np.errstate(all="ignore"):
+        value = np.asarray(weight.make(weight.constant.array)).astype(np.float32)
     if value.shape != tuple(target.shape):
         raise ModelError(f"{full} has shape {_show(value.shape)} in the file, {_show(tuple(target.shape))} is needed.")
     target.copy_(torch.from_numpy(np.ascontiguousarray(value)))

@@ -164,6 +164,12 @@ def _span(value: Any) -> Span:
     return value
 
 
+def _integer(value: Any) -> int:
+    if not isinstance(value, int):
+        raise FormatError("a number is needed where something else stands")
+    return value
+
+
 def _cursor(value: Any) -> Cursor:
     if not isinstance(value, Cursor):
         raise FormatError("a message is needed where a number stands")
@@ -218,7 +224,7 @@ def _attribute(cursor: Cursor) -> Any:
     data = cursor.data
 
     def put(value: Any) -> None:
-        found[0] = value
+        found[0] = value if not isinstance(value, Cursor) else None
 
     fields(cursor, {
         1: lambda inner: put(_list(_cursor(inner))),
@@ -265,7 +271,7 @@ def read_shape(cursor: Cursor) -> tuple[int | None, ...] | None:
 
     def dimension(inner: Any) -> None:
         size = [0]
-        fields(_cursor(inner), {1: lambda value: size.__setitem__(0, int(value))})
+        fields(_cursor(inner), {1: lambda value: size.__setitem__(0, _integer(value))})
         sizes.append(None if size[0] < 0 else size[0])
 
     fields(cursor, {2: dimension, 3: lambda value: unknown.__setitem__(0, bool(value))})
@@ -296,7 +302,7 @@ def _tensor(cursor: Cursor) -> np.ndarray | list[str] | None:
         return handler
 
     fields(cursor, {
-        1: lambda value: state.update(dtype=int(value)),
+        1: lambda value: state.update(dtype=_integer(value)),
         2: lambda inner: state.update(shape=read_shape(_cursor(inner))),
         4: lambda span: state.update(content=_span(span)),
         8: lambda span: state["strings"].append(text_at(data, _span(span), limit=1 << 24)),
@@ -326,7 +332,8 @@ def _array(state: dict[str, Any], values: list[np.ndarray], data: memoryview) ->
     if count > MAX_REPEATED and len(given) < count:
         raise FormatError(f"a tensor of {count:,} values that has {len(given):,}")
     full = np.concatenate([given, np.repeat(given[-1:], count - len(given))]) if len(given) < count else given[:count]
-    return full.astype(dtype).reshape(shape)
+    with np.errstate(all="ignore"):  # numbers that the type cannot hold become what they become
+        return full.astype(dtype).reshape(shape)
 
 
 def _add_function(cursor: Cursor, program: Program) -> None:

@@ -45,6 +45,14 @@ class Translation:
             return method(self, node, inputs, used_once)
         except _Unfit as error:
             return Nothing(f"{node}: {error}")
+        except (
+            TypeError,
+            ValueError,
+            IndexError,
+            OverflowError,
+            ZeroDivisionError,
+        ) as error:  # of options of other types
+            return Nothing(f"{node}: its options or inputs are not those of such an operation ({error})")
 
     # -- layers with weights -------------------------------------------------------------------------------------
 

@@ -281,6 +281,7 @@ def test_vgg16_has_its_138_million_parameters_and_takes_no_memory_for_it(tmp_pat
         (("dim: 4 dim: 4 }", "dim: 4 dim: 4"), "the file ends|name is needed|has no field"),
         (("dim: 4 dim: 4", "dim: 40000 dim: 40000"), "cannot have the shape"),
         (("# a comment", "\x07"), "has no meaning here"),
+        (('top: "fc8"', 'top: "fc8" top: "more"'), "gives 1 values, and 2 tops are named"),
         (("input:", "input"), "':' or '{' is needed behind input"),
     ],
     ids=lambda value: value[1][:20] if isinstance(value, tuple) else "",
