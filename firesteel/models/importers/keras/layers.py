@@ -5,7 +5,6 @@ Source: https://keras.io/api/layers/
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import TypeAlias
 
@@ -15,14 +14,23 @@ from torch import nn
 from firesteel.errors import ModelError
 from firesteel.models.importers import modules as shared
 from firesteel.models.importers import windows
-from firesteel.models.importers.keras.activations import activation, relu
+from firesteel.models.importers.keras import arranging
+from firesteel.models.importers.keras.activations import relu
+from firesteel.models.importers.keras.laying import (
+    SPATIAL,
+    activated,
+    chain,
+    channels_and_sizes,
+    dimensions,
+    padding_of,
+    sequence_first,
+)
 from firesteel.models.importers.keras.pieces import Call, Piece, Source, moved, same
 from firesteel.models.importers.keras.recurrent import bidirectional, recurrent
 from firesteel.specs import did_you_mean
 
 Builder: TypeAlias = Callable[[Call], list[Piece]]
 
-SPATIAL = {"1D": 1, "2D": 2, "3D": 3}
 _KERNELS = {
     1: ("kernel", (2, 1, 0), "KIO -> OIK"),
     2: ("kernel", (3, 2, 0, 1), "HWIO -> OIHW"),
@@ -57,49 +65,6 @@ def build_pieces(call: Call) -> list[Piece]:
     return builder(call)
 
 
-def _dimensions(call: Call) -> int:
-    """Axes that a layer's windows go over, from its name."""
-    count = next(count for ending, count in SPATIAL.items() if ending in call.layer.kind)
-    call.needs(count + 1)
-    given = call.layer.get("data_format", "channels_last")
-    if given != ("channels_last" if call.channels_last else "channels_first"):
-        raise ModelError(f"{call.layer}: data_format {given} differs from that of the network's first layer.")
-    return count
-
-
-def _sequence_first(call: Call, pieces: list[Piece]) -> list[Piece]:
-    """Layers over sequences want (B, C, T), and values are (B, T, C)."""
-    if len(call.shape) != 2 or not call.channels_last:
-        return pieces
-    return [
-        Piece("to_channels_first", shared.Permute((0, 2, 1))),
-        *pieces,
-        Piece("to_channels_last", shared.Permute((0, 2, 1))),
-    ]
-
-
-def _channels_and_sizes(call: Call) -> tuple[int, tuple[int, ...]]:
-    if len(call.shape) == 2 and call.channels_last:
-        return call.shape[1], call.shape[:1]
-    return call.shape[0], call.shape[1:]
-
-
-def _activated(call: Call, name: str = "activation") -> list[Piece]:
-    module = activation(
-        call.layer.get(name), str(call.layer), version=call.version, axis=1 if len(call.shape) != 2 else -1
-    )
-    return [] if module is None else [Piece("activation", module)]
-
-
-def _chain(modules: list[nn.Module], sources: dict[str, Source], at: int) -> list[Piece]:
-    """Modules of which the one at ``at`` has the layer's name and weights."""
-    names = {windows.Pad: "pad", windows.Crop: "crop"}
-    return [
-        Piece("" if number == at else names.get(type(module), "part"), module, sources if number == at else {})
-        for number, module in enumerate(modules)
-    ]
-
-
 # -- layers with weights -----------------------------------------------------------------------------------------
 
 
@@ -118,7 +83,7 @@ def _dense(call: Call) -> list[Piece]:
         module = nn.Linear(inputs, units, bias)
         if call.order is not None:
             kernel = _after_flatten(call.order)
-    return [Piece("", module, {"weight": kernel} | ({"bias": same("bias")} if bias else {})), *_activated(call)]
+    return [Piece("", module, {"weight": kernel} | ({"bias": same("bias")} if bias else {})), *activated(call)]
 
 
 def _after_flatten(order: tuple[int, ...]) -> Source:
@@ -134,49 +99,32 @@ def _after_flatten(order: tuple[int, ...]) -> Source:
 
 
 def _convolution(call: Call) -> list[Piece]:
-    count = _dimensions(call)
-    inputs, sizes = _channels_and_sizes(call)
+    count = dimensions(call)
+    inputs, sizes = channels_and_sizes(call)
     kernel, stride = call.sizes("kernel_size", count), call.sizes("strides", count, 1)
     dilation, outputs = call.sizes("dilation_rate", count, 1), call.number("filters")
     groups, bias = call.number("groups", 1), bool(call.layer.get("use_bias", True))
     if inputs % groups or outputs % groups:
         raise ModelError(f"{call.layer}: {groups} groups do not divide {inputs} inputs and {outputs} outputs.")
-    pads = _pads(call, sizes, kernel, stride, dilation)
+    pads = padding_of(call, sizes, kernel, stride, dilation)
     modules = windows.convolution(inputs, outputs, kernel, stride, dilation, groups, pads, bias=bias)
     sources = {"weight": moved(*_KERNELS[count])} | ({"bias": same("bias")} if bias else {})
-    return [*_sequence_first(call, _chain(modules, sources, len(modules) - 1)), *_activated(call)]
-
-
-def _pads(
-    call: Call, sizes: tuple[int, ...], kernel: tuple[int, ...], stride: tuple[int, ...], dilation: tuple[int, ...]
-) -> windows.Pads:
-    padding = call.choice("padding", "valid", ("valid", "same", "causal"))
-    if padding == "same":
-        return windows.same_padding(sizes, kernel, stride, dilation)
-    if padding == "causal":
-        if len(sizes) != 1:
-            raise ModelError(f"{call.layer}: padding causal is for sequences.")
-        return ((dilation[0] * (kernel[0] - 1), 0),)
-    if any((wide - 1) * spread + 1 > size for size, wide, spread in zip(sizes, kernel, dilation)):
-        raise ModelError(
-            f"{call.layer}: a window of {kernel} does not fit into {sizes}. Give the size that the network was made for."
-        )
-    return windows.no_padding(len(sizes))
+    return [*sequence_first(call, chain(modules, sources, len(modules) - 1)), *activated(call)]
 
 
 def _depthwise(call: Call) -> list[Piece]:
-    count = _dimensions(call)
+    count = dimensions(call)
     if count == 3:
         raise ModelError(f"{call.layer} is not read: over one and two axes it is.")
     modules, sources = _depthwise_parts(call, count, bias=bool(call.layer.get("use_bias", True)))
-    return [*_sequence_first(call, _chain(modules, sources, len(modules) - 1)), *_activated(call)]
+    return [*sequence_first(call, chain(modules, sources, len(modules) - 1)), *activated(call)]
 
 
 def _depthwise_parts(call: Call, count: int, *, bias: bool) -> tuple[list[nn.Module], dict[str, Source]]:
-    inputs, sizes = _channels_and_sizes(call)
+    inputs, sizes = channels_and_sizes(call)
     kernel, stride = call.sizes("kernel_size", count), call.sizes("strides", count, 1)
     dilation, times = call.sizes("dilation_rate", count, 1), call.number("depth_multiplier", 1)
-    pads = _pads(call, sizes, kernel, stride, dilation)
+    pads = padding_of(call, sizes, kernel, stride, dilation)
     modules = windows.convolution(inputs, inputs * times, kernel, stride, dilation, inputs, pads, bias=bias)
 
     def make(value: np.ndarray) -> np.ndarray:
@@ -187,7 +135,7 @@ def _depthwise_parts(call: Call, count: int, *, bias: bool) -> tuple[list[nn.Mod
 
 
 def _separable(call: Call) -> list[Piece]:
-    count = _dimensions(call)
+    count = dimensions(call)
     if count == 3:
         raise ModelError(f"{call.layer} is not read: over one and two axes it is.")
     modules, sources = _depthwise_parts(call, count, bias=False)
@@ -200,16 +148,16 @@ def _separable(call: Call) -> list[Piece]:
     )
     pieces = [
         Piece("depthwise" if piece.suffix == "" else piece.suffix, piece.module, piece.sources)
-        for piece in _chain(modules, sources, len(modules) - 1)
+        for piece in chain(modules, sources, len(modules) - 1)
     ]
     name, axes, change = _KERNELS[count]
     weights = {"weight": moved(f"pointwise_{name}", axes, change)} | ({"bias": same("bias")} if bias else {})
-    return [*_sequence_first(call, [*pieces, Piece("pointwise", point, weights)]), *_activated(call)]
+    return [*sequence_first(call, [*pieces, Piece("pointwise", point, weights)]), *activated(call)]
 
 
 def _transposed(call: Call) -> list[Piece]:
-    count = _dimensions(call)
-    inputs, sizes = _channels_and_sizes(call)
+    count = dimensions(call)
+    inputs, sizes = channels_and_sizes(call)
     kernel, stride = call.sizes("kernel_size", count), call.sizes("strides", count, 1)
     if set(call.sizes("dilation_rate", count, 1)) != {1} or call.layer.get("output_padding") is not None:
         raise ModelError(f"{call.layer}: dilation_rate and output_padding are not read.")
@@ -219,13 +167,13 @@ def _transposed(call: Call) -> list[Piece]:
         inputs, call.number("filters"), sizes, kernel, stride, same=same_size, bias=bias
     )
     sources = {"weight": moved(*_TURNED[count])} | ({"bias": same("bias")} if bias else {})
-    return [*_sequence_first(call, _chain(modules, sources, 0)), *_activated(call)]
+    return [*sequence_first(call, chain(modules, sources, 0)), *activated(call)]
 
 
 def _batch_norm(call: Call) -> list[Piece]:
     if not call.is_channel_axis(call.layer.get("axis", -1)):
         raise ModelError(f"{call.layer}: axis {call.layer.get('axis', -1)} is not that of the channels.")
-    channels, _ = _channels_and_sizes(call)
+    channels, _ = channels_and_sizes(call)
     kinds: dict[int, Callable[..., nn.Module]] = {
         1: nn.BatchNorm1d,
         2: nn.BatchNorm1d,
@@ -240,7 +188,7 @@ def _batch_norm(call: Call) -> list[Piece]:
             sources[name] = same(theirs)
         else:
             module.get_parameter(name).requires_grad_(False)  # stays 1 or 0
-    return _sequence_first(call, [Piece("", module, sources)])
+    return sequence_first(call, [Piece("", module, sources)])
 
 
 def _layer_norm(call: Call) -> list[Piece]:
@@ -266,120 +214,6 @@ def _prelu(call: Call) -> list[Piece]:
         raise ModelError(f"{call.layer}: a slope for each channel is read, which shared_axes {sorted(axes)} is not.")
     flat = Source(("alpha",), None, lambda value: value.reshape(-1))
     return [Piece("", nn.PReLU(call.shape[0]), {"weight": flat})]
-
-
-# -- windows and shapes ------------------------------------------------------------------------------------------
-
-
-def _pooling(call: Call) -> list[Piece]:
-    count = _dimensions(call)
-    _, sizes = _channels_and_sizes(call)
-    kernel = call.sizes("pool_size", count, 2)
-    stride = call.sizes("strides", count, list(kernel))
-    pads = _pads(call, sizes, kernel, stride, (1,) * count)
-    make = windows.max_pool if call.layer.kind.startswith("Max") else windows.average_pool
-    modules = make(kernel, stride, pads)
-    return _sequence_first(call, _chain(modules, {}, len(modules) - 1))
-
-
-def _global_pooling(call: Call) -> list[Piece]:
-    count = _dimensions(call)
-    keep, largest = bool(call.layer.get("keepdims", False)), "Max" in call.layer.kind
-    if count == 2:
-        pool = nn.AdaptiveMaxPool2d(1) if largest else nn.AdaptiveAvgPool2d(1)
-        return [Piece("", pool)] if keep else [Piece("", pool), Piece("flatten", nn.Flatten(1))]
-    axes = (1,) if count == 1 and call.channels_last else tuple(range(2, 2 + count))
-    return [Piece("", (shared.Largest if largest else shared.Mean)(axes, keep))]
-
-
-def _zero_padding(call: Call) -> list[Piece]:
-    count = _dimensions(call)
-    pairs = _pairs(call, "padding", count, 1)
-    return _sequence_first(call, [Piece("", windows.Pad(pairs))])
-
-
-def _cropping(call: Call) -> list[Piece]:
-    count = _dimensions(call)
-    pairs = _pairs(call, "cropping", count, 0)
-    _, sizes = _channels_and_sizes(call)
-    if any(before + behind >= size for (before, behind), size in zip(pairs, sizes)):
-        raise ModelError(f"{call.layer}: nothing of {sizes} is left after {pairs}.")
-    return _sequence_first(call, [Piece("", windows.Crop(pairs))])
-
-
-def _pairs(call: Call, name: str, count: int, default: int) -> windows.Pads:
-    """A number, one for each axis, or two for each."""
-    given = call.layer.get(name, default)
-    if isinstance(given, int):
-        given = [given] * count
-    if count == 1 and isinstance(given, list | tuple) and len(given) == 2 and not isinstance(given[0], list):
-        given = [given]
-    pairs = [[each, each] if isinstance(each, int) else each for each in given]
-    if len(pairs) != count or not all(
-        len(pair) == 2 and all(isinstance(n, int) and 0 <= n <= 1 << 16 for n in pair) for pair in pairs
-    ):
-        raise ModelError(f"{call.layer}: {name} must be two numbers for each of {count} axes, got {given!r}.")
-    return tuple((pair[0], pair[1]) for pair in pairs)
-
-
-def _upsampling(call: Call) -> list[Piece]:
-    count = _dimensions(call)
-    size = call.sizes("size", count, 2)
-    mode = call.choice("interpolation", "nearest", ("nearest", "bilinear"))
-    factor = tuple(float(value) for value in size)
-    bilinear = mode == "bilinear"
-    return _sequence_first(
-        call, [Piece("", nn.Upsample(scale_factor=factor, mode=mode, align_corners=False if bilinear else None))]
-    )
-
-
-def _flatten(call: Call) -> list[Piece]:
-    return [Piece("", nn.Flatten(1))]
-
-
-def _in_keras_order(call: Call) -> list[Piece]:
-    """A picture as Keras has it, channels last."""
-    rank = len(call.shape) + 1
-    if rank < 4 or not call.channels_last:
-        return []
-    return [Piece("to_channels_last", shared.Permute((0, *range(2, rank), 1)))]
-
-
-def in_torch_order(rank: int, *, channels_last: bool) -> list[Piece]:
-    """A value of so many dimensions as torch has it, channels first."""
-    if rank < 4 or not channels_last:
-        return []
-    return [Piece("to_channels_first", shared.Permute((0, rank - 1, *range(1, rank - 1))))]
-
-
-def _reshape(call: Call) -> list[Piece]:
-    target = list(call.layer.get("target_shape", []))
-    count = math.prod(call.shape)
-    if (
-        not all(isinstance(size, int) and -1 <= size <= MAX_ROW for size in target)
-        or target.count(-1) > 1
-        or not target
-    ):
-        raise ModelError(f"{call.layer}: target_shape must be sizes with one -1 at most, got {target}.")
-    if -1 in target:
-        known = -math.prod(target)
-        target[target.index(-1)] = count // known if known > 0 else 0
-    if math.prod(target) != count:
-        raise ModelError(f"{call.layer}: {count} values do not fill {target}.")
-    back = in_torch_order(len(target) + 1, channels_last=call.channels_last)
-    return [*_in_keras_order(call), Piece("", shared.Reshape(target)), *back]
-
-
-def _permute(call: Call) -> list[Piece]:
-    dims = list(call.layer.get("dims", []))
-    if sorted(dims) != list(range(1, len(call.shape) + 1)):
-        raise ModelError(f"{call.layer}: dims {dims} are not the axes of a row of {len(call.shape)}.")
-    back = in_torch_order(len(dims) + 1, channels_last=call.channels_last)
-    return [*_in_keras_order(call), Piece("", shared.Permute((0, *dims))), *back]
-
-
-MAX_ROW = 1 << 28
-"""Numbers of one value of one row: 1 GiB."""
 
 
 # -- element by element and several inputs -----------------------------------------------------------------------
@@ -418,7 +252,7 @@ def _leaky_relu(call: Call) -> list[Piece]:
 
 
 def _activation(call: Call) -> list[Piece]:
-    pieces = _activated(call)
+    pieces = activated(call)
     return [Piece("", piece.module) for piece in pieces] or [Piece("", nn.Identity())]
 
 
@@ -448,18 +282,18 @@ def _nothing(call: Call) -> list[Piece]:
 _BUILDERS: dict[str, Builder] = {
     "Dense": _dense, "BatchNormalization": _batch_norm, "LayerNormalization": _layer_norm, "PReLU": _prelu,
     "LSTM": recurrent, "GRU": recurrent, "Bidirectional": bidirectional,
-    "Flatten": _flatten, "Reshape": _reshape, "Permute": _permute, "Concatenate": _concatenate,
+    "Flatten": arranging.flatten, "Reshape": arranging.reshape, "Permute": arranging.permute, "Concatenate": _concatenate,
     "Activation": _activation, "ReLU": _relu, "LeakyReLU": _leaky_relu, "Softmax": _softmax, "Rescaling": _rescaling,
     "ELU": lambda call: [Piece("", nn.ELU(call.real("alpha", 1.0)))],
     **dict.fromkeys(("Conv1D", "Conv2D", "Conv3D", "Convolution1D", "Convolution2D", "Convolution3D"), _convolution),
     **dict.fromkeys(("DepthwiseConv1D", "DepthwiseConv2D"), _depthwise),
     **dict.fromkeys(("SeparableConv1D", "SeparableConv2D", "SeparableConvolution2D"), _separable),
     **dict.fromkeys(("Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose", "Convolution2DTranspose"), _transposed),
-    **dict.fromkeys((f"{kind}Pooling{size}" for kind in ("Max", "Average") for size in SPATIAL), _pooling),
-    **dict.fromkeys((f"Global{kind}Pooling{size}" for kind in ("Max", "Average") for size in SPATIAL), _global_pooling),
-    **dict.fromkeys(("ZeroPadding1D", "ZeroPadding2D", "ZeroPadding3D"), _zero_padding),
-    **dict.fromkeys(("Cropping1D", "Cropping2D", "Cropping3D"), _cropping),
-    **dict.fromkeys(("UpSampling1D", "UpSampling2D"), _upsampling),
+    **dict.fromkeys((f"{kind}Pooling{size}" for kind in ("Max", "Average") for size in SPATIAL), arranging.pooling),
+    **dict.fromkeys((f"Global{kind}Pooling{size}" for kind in ("Max", "Average") for size in SPATIAL), arranging.global_pooling),
+    **dict.fromkeys(("ZeroPadding1D", "ZeroPadding2D", "ZeroPadding3D"), arranging.zero_padding),
+    **dict.fromkeys(("Cropping1D", "Cropping2D", "Cropping3D"), arranging.cropping),
+    **dict.fromkeys(("UpSampling1D", "UpSampling2D"), arranging.upsampling),
     **dict.fromkeys(("Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum"), _merge),
     **dict.fromkeys(("Dropout", "SpatialDropout1D", "SpatialDropout2D", "AlphaDropout"), _dropout),
     **dict.fromkeys(
@@ -472,4 +306,4 @@ _BUILDERS: dict[str, Builder] = {
 }  # fmt: skip
 
 
-__all__ = ["build_pieces", "in_torch_order"]
+__all__ = ["build_pieces"]

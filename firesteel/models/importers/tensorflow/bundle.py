@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from firesteel.errors import FormatError
-from firesteel.models.importers.tensorflow.messages import DTYPES, Handler, fields, read_shape
+from firesteel.models.importers.tensorflow.tensors import DTYPES, Handler, fields, read_shape
 from firesteel.models.importers.wire_format import Cursor, Span, map_file
 from firesteel.storage import Place
 

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from firesteel.errors import FormatError, ModelError
-from firesteel.models.importers.tensorflow.messages import DTYPES, Node
+from firesteel.models.importers.tensorflow.messages import Node
+from firesteel.models.importers.tensorflow.tensors import DTYPES
 from firesteel.models.importers.tensorflow.values import MAX_FOLDED
 
 

@@ -6,7 +6,7 @@ Source: https://www.tensorflow.org/api_docs/python/tf/raw_ops
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from torch import nn
@@ -16,6 +16,15 @@ from firesteel.models.importers import windows
 from firesteel.models.importers.tensorflow import modules as own
 from firesteel.models.importers.tensorflow.building import Building, Weight
 from firesteel.models.importers.tensorflow.folding import slices
+from firesteel.models.importers.tensorflow.inputs import (
+    Unfit,
+    constant_of,
+    is_nchw,
+    layer_name,
+    scope,
+    signal_of,
+    spatial,
+)
 from firesteel.models.importers.tensorflow.messages import Node
 from firesteel.models.importers.tensorflow.values import BATCH, Constant, Nothing, Shape, Signal, Value, torch_axis
 
@@ -43,7 +52,7 @@ class Translation:
             )
         try:
             return method(self, node, inputs, used_once)
-        except _Unfit as error:
+        except Unfit as error:
             return Nothing(f"{node}: {error}")
         except (
             TypeError,
@@ -57,23 +66,23 @@ class Translation:
     # -- layers with weights -------------------------------------------------------------------------------------
 
     def _convolution(self, node: Node, inputs: list[Value], once: bool) -> Answer:
-        x, kernel = _signal(inputs, 0), _constant(inputs, 1)
+        x, kernel = signal_of(inputs, 0), constant_of(inputs, 1)
         x = self._nhwc(node, x)
         if kernel.array.ndim != 4 or not x.is_picture:
-            raise _Unfit("a convolution over pictures is read")
+            raise Unfit("a convolution over pictures is read")
         depthwise = node.op.startswith("Depthwise")
         height, width, taken, given = kernel.array.shape
         inputs_, outputs = x.shape[3], taken * given if depthwise else given
         groups = inputs_ if depthwise else inputs_ // taken if taken and inputs_ % taken == 0 else 0
         if not groups or outputs % groups or (depthwise and taken != inputs_):
-            raise _Unfit(f"a kernel for {taken} channels does not go with {inputs_}")
-        stride, dilation = _spatial(node, "strides"), _spatial(node, "dilations")
+            raise Unfit(f"a kernel for {taken} channels does not go with {inputs_}")
+        stride, dilation = spatial(node, "strides"), spatial(node, "dilations")
         pads = self._pads(node, x, (height, width), stride, dilation)
         if depthwise:
             weight = Weight(kernel, lambda a: a.transpose(2, 3, 0, 1).reshape(-1, 1, height, width), "HWIM -> (IM)1HW")
         else:
             weight = Weight(kernel, lambda a: a.transpose(3, 2, 0, 1), "HWIO -> OIHW")
-        name = _layer_name(kernel, node)
+        name = layer_name(kernel, node)
         if not windows.is_even(pads):
             x = self._building.add(f"{name}_pad", lambda: windows.Pad(pads), [x])
             pads = windows.no_padding(2)
@@ -89,8 +98,8 @@ class Translation:
         if padding == "EXPLICIT":
             given = node.attributes.get("explicit_paddings") or []
             if len(given) != 8:
-                raise _Unfit("explicit_paddings must be eight numbers")
-            first = 4 if _is_nchw(node) else 2
+                raise Unfit("explicit_paddings must be eight numbers")
+            first = 4 if is_nchw(node) else 2
             return ((given[first], given[first + 1]), (given[first + 2], given[first + 3]))
         return windows.no_padding(2)
 
@@ -98,39 +107,39 @@ class Translation:
         if isinstance(inputs[0], Signal) and isinstance(inputs[1], Signal):
             first, second = inputs[0], inputs[1]
             if len(first.shape) == 4 or len(first.shape) != len(second.shape) or len(first.shape) < 3:
-                raise _Unfit("products of two values are read of rows of matrices")
+                raise Unfit("products of two values are read of rows of matrices")
             turns = bool(node.attributes.get("adj_x")), bool(node.attributes.get("adj_y"))
-            return self._building.add(_scope(node), lambda: own.MatMul(*turns), [first, second])
-        x, kernel = _signal(inputs, 0), _constant(inputs, 1)
+            return self._building.add(scope(node), lambda: own.MatMul(*turns), [first, second])
+        x, kernel = signal_of(inputs, 0), constant_of(inputs, 1)
         turned = bool(node.attributes.get("transpose_b") or node.attributes.get("adj_y"))
         if kernel.array.ndim != 2 or node.attributes.get("transpose_a") or node.attributes.get("adj_x"):
-            raise _Unfit("a product with a matrix of the file is read, its input not turned")
+            raise Unfit("a product with a matrix of the file is read, its input not turned")
         weight = Weight(kernel) if turned else Weight(kernel, lambda a: a.T, "IO -> OI")
         outputs, taken = kernel.array.shape if turned else kernel.array.shape[::-1]
         if taken != x.shape[-1]:
-            raise _Unfit(f"a matrix for {taken} values does not go with {x.shape[-1]}")
+            raise Unfit(f"a matrix for {taken} values does not go with {x.shape[-1]}")
         if x.is_picture:
             weight = Weight(kernel, lambda a: (a if turned else a.T)[:, :, None, None], "IO -> OI11")
             return self._building.add(
-                _layer_name(kernel, node),
+                layer_name(kernel, node),
                 lambda: nn.Conv2d(taken, outputs, 1, bias=False),
                 [x],
                 {"weight": weight},
                 once=once,
             )
         return self._building.add(
-            _layer_name(kernel, node), lambda: nn.Linear(taken, outputs, bias=False), [x], {"weight": weight}, once=once
+            layer_name(kernel, node), lambda: nn.Linear(taken, outputs, bias=False), [x], {"weight": weight}, once=once
         )
 
     def _batch_norm(self, node: Node, inputs: list[Value], once: bool) -> Answer:
-        x = self._nhwc(node, _signal(inputs, 0))
-        scale, offset, mean, variance = (_constant(inputs, number) for number in range(1, 5))
+        x = self._nhwc(node, signal_of(inputs, 0))
+        scale, offset, mean, variance = (constant_of(inputs, number) for number in range(1, 5))
         if node.attributes.get("is_training") or not x.is_picture or mean.array.shape != (x.shape[3],):
-            raise _Unfit("a batch norm of pictures is read, as it predicts")
+            raise Unfit("a batch norm of pictures is read, as it predicts")
         epsilon = float(node.attributes.get("epsilon") or 1e-4)
         weights = {"weight": scale, "bias": offset, "running_mean": mean, "running_var": variance}
         found = self._building.add(
-            _layer_name(scale, node),
+            layer_name(scale, node),
             lambda: nn.BatchNorm2d(x.shape[3], eps=epsilon),
             [x],
             {name: Weight(constant) for name, constant in weights.items()},
@@ -143,11 +152,11 @@ class Translation:
         first, second = inputs
         if isinstance(first, Signal) and isinstance(second, Signal):
             if len(first.shape) != len(second.shape):
-                raise _Unfit(f"values of {len(first.shape)} and {len(second.shape)} dimensions are not read together")
-            return self._building.add(_scope(node), lambda: own.Binary(node.op), [first, second])
+                raise Unfit(f"values of {len(first.shape)} and {len(second.shape)} dimensions are not read together")
+            return self._building.add(scope(node), lambda: own.Binary(node.op), [first, second])
         x, constant = (first, second) if isinstance(first, Signal) else (second, first)
         if not isinstance(x, Signal) or not isinstance(constant, Constant):
-            raise _Unfit("numbers are needed")
+            raise Unfit("numbers are needed")
         fused = self._as_bias(node, x, constant)
         return fused or self._with_constant(node, x, constant, constant_first=x is second)
 
@@ -156,7 +165,7 @@ class Translation:
         layer = self._building.producer(x)
         if node.op not in ("Add", "AddV2", "BiasAdd") or layer is None or x.name not in self._building.once:
             return None
-        if not isinstance(layer.module, nn.Conv2d | nn.Linear) or layer.module.bias is not None or _is_nchw(node):
+        if not isinstance(layer.module, nn.Conv2d | nn.Linear) or layer.module.bias is not None or is_nchw(node):
             return None
         outputs = x.shape[-1]
         if constant.array.size != outputs or constant.array.shape[-1:] != (outputs,):
@@ -171,12 +180,12 @@ class Translation:
     def _with_constant(self, node: Node, x: Signal, constant: Constant, *, constant_first: bool) -> Signal:
         rank = len(x.shape)
         if constant.array.dtype.kind not in "fiub":
-            raise _Unfit("numbers are needed")
+            raise Unfit("numbers are needed")
         if constant.array.ndim > rank:
-            raise _Unfit(f"numbers of {constant.array.ndim} dimensions beside a value of {rank}")
+            raise Unfit(f"numbers of {constant.array.ndim} dimensions beside a value of {rank}")
 
         def beside(array: np.ndarray) -> np.ndarray:
-            if node.op == "BiasAdd" and _is_nchw(node):
+            if node.op == "BiasAdd" and is_nchw(node):
                 array = array.reshape(-1, *[1] * (rank - 2))
             array = array.reshape((1,) * (rank - array.ndim) + array.shape)
             return array.transpose(0, 3, 1, 2) if rank == 4 else array
@@ -184,17 +193,17 @@ class Translation:
         shape = beside(constant.array).shape
         wide = [size for size, own_size in zip(shape, x.torch_shape) if size not in (1, own_size)]
         if wide or shape[0] != 1:
-            raise _Unfit(f"numbers of shape {constant.array.shape} do not go with rows of {x.shape[1:]}")
+            raise Unfit(f"numbers of shape {constant.array.shape} do not go with rows of {x.shape[1:]}")
         weight = Weight(constant, beside, None if shape == constant.array.shape else "beside its input")
         learnt = bool(constant.name) and constant.array.size > 1
         make = lambda: own.WithConstant(node.op, shape, learnt=learnt, first=constant_first)  # noqa: E731
-        return self._building.add(_scope(node), make, [x], {"value": weight})
+        return self._building.add(scope(node), make, [x], {"value": weight})
 
     def _unary(self, node: Node, inputs: list[Value], once: bool) -> Answer:
-        return self._building.add(node.name, lambda: own.Unary(node.op), [_signal(inputs, 0)])
+        return self._building.add(node.name, lambda: own.Unary(node.op), [signal_of(inputs, 0)])
 
     def _activation(self, node: Node, inputs: list[Value], once: bool) -> Answer:
-        x = _signal(inputs, 0)
+        x = signal_of(inputs, 0)
         if node.op == "LeakyRelu":
             slope = node.attributes.get("alpha")
             return self._building.add(node.name, lambda: nn.LeakyReLU(0.2 if slope is None else float(slope)), [x])
@@ -205,16 +214,16 @@ class Translation:
 
     def _cast(self, node: Node, inputs: list[Value], once: bool) -> Answer:
         if int(node.attributes.get("DstT") or 0) not in (1, 2, 14, 19):
-            raise _Unfit("values become whole numbers")
+            raise Unfit("values become whole numbers")
         return inputs[0]
 
     # -- windows -------------------------------------------------------------------------------------------------
 
     def _pool(self, node: Node, inputs: list[Value], once: bool) -> Answer:
-        x = self._nhwc(node, _signal(inputs, 0))
+        x = self._nhwc(node, signal_of(inputs, 0))
         if not x.is_picture:
-            raise _Unfit("pooling of pictures is read")
-        kernel, stride = _spatial(node, "ksize"), _spatial(node, "strides")
+            raise Unfit("pooling of pictures is read")
+        kernel, stride = spatial(node, "ksize"), spatial(node, "strides")
         pads = self._pads(node, x, kernel, stride, (1, 1))
         modules = (windows.max_pool if node.op == "MaxPool" else windows.average_pool)(kernel, stride, pads)
         for number in range(len(modules)):
@@ -223,10 +232,10 @@ class Translation:
         return self._back(node, x)
 
     def _pad(self, node: Node, inputs: list[Value], once: bool) -> Answer:
-        x, pads = _signal(inputs, 0), _constant(inputs, 1).array
-        value = float(_constant(inputs, 2).array.reshape(())) if node.op == "PadV2" else 0.0
+        x, pads = signal_of(inputs, 0), constant_of(inputs, 1).array
+        value = float(constant_of(inputs, 2).array.reshape(())) if node.op == "PadV2" else 0.0
         if pads.shape != (len(x.shape), 2) or pads[0].any() or (pads < 0).any() or pads.max() > 1 << 16:
-            raise _Unfit(f"paddings {pads.tolist()[:8]} are not read")
+            raise Unfit(f"paddings {pads.tolist()[:8]} are not read")
         order = (0, 3, 1, 2) if x.is_picture else range(len(x.shape))
         pairs = tuple((int(pads[axis][0]), int(pads[axis][1])) for axis in order)[1:]
         return self._building.add(node.name, lambda: windows.Pad(pairs, value), [x])
@@ -234,11 +243,11 @@ class Translation:
     # -- shapes --------------------------------------------------------------------------------------------------
 
     def _shape(self, node: Node, inputs: list[Value], once: bool) -> Answer:
-        return Constant(np.array(_signal(inputs, 0).shape, np.int64))
+        return Constant(np.array(signal_of(inputs, 0).shape, np.int64))
 
     def _reshape(self, node: Node, inputs: list[Value], once: bool) -> Answer:
-        x = _signal(inputs, 0)
-        target = [int(size) for size in _constant(inputs, 1).array.reshape(-1)]
+        x = signal_of(inputs, 0)
+        target = [int(size) for size in constant_of(inputs, 1).array.reshape(-1)]
         return self._reshaped(node, x, target)
 
     def _reshaped(self, node: Node, x: Signal, target: list[int]) -> Signal:
@@ -246,18 +255,18 @@ class Translation:
         if target and self._batch is not None and target[0] == self._batch and x.shape[0] == BATCH:
             target[0] = BATCH  # the graph was made for so many rows
         if target.count(-1) > 1 or any(size < -1 or size == 0 for size in target):
-            raise _Unfit(f"no shape: {target}")
+            raise Unfit(f"no shape: {target}")
         if -1 in target:
             known = -int(np.prod(target, dtype=object))
             target[target.index(-1)] = count // known
         if int(np.prod(target, dtype=object)) != count or not target:
-            raise _Unfit(f"{x.shape[1:]} does not become {target}")
+            raise Unfit(f"{x.shape[1:]} does not become {target}")
         if target[0] == BATCH == x.shape[0]:
             make: Callable[[], nn.Module] = lambda: shared.Reshape(target[1:])  # noqa: E731
         else:
             sizes = [-1 if size % BATCH == 0 else size for size in target]
             if sizes.count(-1) != 1:
-                raise _Unfit(f"rows of {x.shape[1:]} become something else than rows")
+                raise Unfit(f"rows of {x.shape[1:]} become something else than rows")
             make = lambda: own.FreeReshape(sizes)  # noqa: E731
         return self._logical(node.name, make, x, len(target))
 
@@ -269,52 +278,52 @@ class Translation:
         return self._building.add(name, lambda: own.ChannelsLast(make(), before, after), [x])
 
     def _squeeze(self, node: Node, inputs: list[Value], once: bool) -> Answer:
-        x = _signal(inputs, 0)
+        x = signal_of(inputs, 0)
         axes = {axis % len(x.shape) for axis in node.attributes.get("squeeze_dims") or ()}
         axes = axes or {axis for axis, size in enumerate(x.shape) if size == 1}
         if any(x.shape[axis] != 1 for axis in axes):
-            raise _Unfit(f"axes {sorted(axes)} of {x.shape[1:]} are not of size 1")
+            raise Unfit(f"axes {sorted(axes)} of {x.shape[1:]} are not of size 1")
         return self._reshaped(node, x, [size for axis, size in enumerate(x.shape) if axis not in axes])
 
     def _expand(self, node: Node, inputs: list[Value], once: bool) -> Answer:
-        x, axis = _signal(inputs, 0), int(_constant(inputs, 1).array.reshape(()))
+        x, axis = signal_of(inputs, 0), int(constant_of(inputs, 1).array.reshape(()))
         axis = axis + len(x.shape) + 1 if axis < 0 else axis
         if not 0 < axis <= len(x.shape):
-            raise _Unfit(f"axis {axis} is not one of a row's")
+            raise Unfit(f"axis {axis} is not one of a row's")
         return self._reshaped(node, x, [*x.shape[:axis], 1, *x.shape[axis:]])
 
     def _transpose(self, node: Node, inputs: list[Value], once: bool) -> Answer:
         return self._transposed(
-            node.name, _signal(inputs, 0), [int(axis) for axis in _constant(inputs, 1).array.reshape(-1)]
+            node.name, signal_of(inputs, 0), [int(axis) for axis in constant_of(inputs, 1).array.reshape(-1)]
         )
 
     def _transposed(self, name: str, x: Signal, order: list[int]) -> Signal:
         rank = len(x.shape)
         if sorted(order) != list(range(rank)):
-            raise _Unfit(f"{order} are not the axes of a value of {rank} dimensions")
+            raise Unfit(f"{order} are not the axes of a value of {rank} dimensions")
         shown = [order[axis] for axis in ((0, 3, 1, 2) if rank == 4 else range(rank))]
         permutation = [torch_axis(axis, rank) for axis in shown]
         return self._building.add(name, lambda: shared.Permute(permutation), [x])
 
     def _concat(self, node: Node, inputs: list[Value], once: bool) -> Answer:
         *values, axis = inputs
-        signals = [_signal(values, number) for number in range(len(values))]
+        signals = [signal_of(values, number) for number in range(len(values))]
         ranks = {len(signal.shape) for signal in signals}
         if len(ranks) != 1:
-            raise _Unfit("its inputs have different numbers of dimensions")
+            raise Unfit("its inputs have different numbers of dimensions")
         rank = ranks.pop()
-        where = torch_axis(int(_constant([axis], 0).array.reshape(())), rank)
+        where = torch_axis(int(constant_of([axis], 0).array.reshape(())), rank)
         if where == 0:
-            raise _Unfit("rows of a batch are put together")
-        return self._building.add(_scope(node), lambda: shared.Concat(where), signals)
+            raise Unfit("rows of a batch are put together")
+        return self._building.add(scope(node), lambda: shared.Concat(where), signals)
 
     def _reduce(self, node: Node, inputs: list[Value], once: bool) -> Answer:
-        x = _signal(inputs, 0)
+        x = signal_of(inputs, 0)
         rank = len(x.shape)
-        axes = sorted({int(axis) % rank for axis in _constant(inputs, 1).array.reshape(-1)})
+        axes = sorted({int(axis) % rank for axis in constant_of(inputs, 1).array.reshape(-1)})
         keep = bool(node.attributes.get("keep_dims"))
         if 0 in axes or not axes:
-            raise _Unfit("it goes over the rows of a batch")
+            raise Unfit("it goes over the rows of a batch")
         kind = {"Mean": shared.Mean, "Max": shared.Largest, "Sum": own.Total}[node.op]
         if rank == 4 and not keep and axes not in ([1, 2], [3], [1, 2, 3]):
             return self._logical(node.name, lambda: kind(axes), x, rank - len(axes))
@@ -322,74 +331,32 @@ class Translation:
         return self._building.add(node.name, lambda: kind(where, keep), [x])
 
     def _slice(self, node: Node, inputs: list[Value], once: bool) -> Answer:
-        x = _signal(inputs, 0)
-        begin, end, strides = (_constant(inputs, number).array for number in (1, 2, 3))
+        x = signal_of(inputs, 0)
+        begin, end, strides = (constant_of(inputs, number).array for number in (1, 2, 3))
         index = slices(node, begin, end, strides)
         if index[:1] not in ((slice(None, None, 1),), (slice(0, None, 1),), (Ellipsis,)) or any(
             isinstance(each, slice) and each.step is not None and each.step < 1 for each in index
         ):
-            raise _Unfit("it takes some rows of a batch, or goes backwards")
+            raise Unfit("it takes some rows of a batch, or goes backwards")
         kept = sum(not isinstance(each, int) for each in index if each is not None and each is not Ellipsis)
         rank = len(x.shape) - sum(isinstance(each, int) for each in index) + sum(each is None for each in index)
         if kept > len(x.shape):
-            raise _Unfit("more axes than there are")
+            raise Unfit("more axes than there are")
         return self._logical(node.name, lambda: own.Index(index), x, rank)
 
     # -- channels before the others ------------------------------------------------------------------------------
 
     def _nhwc(self, node: Node, x: Signal) -> Signal:
-        if _is_nchw(node) and x.is_picture:
+        if is_nchw(node) and x.is_picture:
             return self._transposed(f"{node.name}_in", x, [0, 2, 3, 1])
         return x
 
     def _back(self, node: Node, x: Signal) -> Signal:
-        return self._transposed(f"{node.name}_out", x, [0, 3, 1, 2]) if _is_nchw(node) else x
-
-
-class _Unfit(Exception):
-    """A node that cannot be translated, and why."""
+        return self._transposed(f"{node.name}_out", x, [0, 3, 1, 2]) if is_nchw(node) else x
 
 
 def _again(op: str, kernel: Shape, stride: Shape, pads: windows.Pads) -> list[nn.Module]:
     return (windows.max_pool if op == "MaxPool" else windows.average_pool)(kernel, stride, pads)
-
-
-def _signal(inputs: list[Value], number: int) -> Signal:
-    found = inputs[number] if number < len(inputs) else None
-    if not isinstance(found, Signal):
-        raise _Unfit(f"input {number} must depend on the network's input")
-    return found
-
-
-def _constant(inputs: list[Value], number: int) -> Constant:
-    found = inputs[number] if number < len(inputs) else None
-    if not isinstance(found, Constant):
-        raise _Unfit(f"input {number} must be numbers of the file")
-    return found
-
-
-def _is_nchw(node: Node) -> bool:
-    return node.attributes.get("data_format") == "NCHW"
-
-
-def _spatial(node: Node, name: str) -> Shape:
-    """Height and width of strides, windows or dilations."""
-    given: Any = node.attributes.get(name) or [1, 1, 1, 1]
-    if len(given) != 4 or not all(isinstance(size, int) and 1 <= size <= 1 << 16 for size in given):
-        raise _Unfit(f"{name} {given} are not read")
-    batch, channels, sizes = (given[0], given[1], given[2:]) if _is_nchw(node) else (given[0], given[3], given[1:3])
-    if (batch, channels) != (1, 1):
-        raise _Unfit(f"{name} {given} go over rows or channels")
-    return tuple(sizes)
-
-
-def _scope(node: Node) -> str:
-    return node.name.rpartition("/")[0] or node.name
-
-
-def _layer_name(constant: Constant, node: Node) -> str:
-    """The layer that a variable belongs to: ``conv2d/kernel`` is of ``conv2d``."""
-    return constant.name.rpartition("/")[0] or _scope(node)
 
 
 _ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
