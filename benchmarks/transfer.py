@@ -34,7 +34,7 @@ def main() -> None:
     model, dataset = options.model.resolve(), options.dataset.resolve()
     common = ["--batch-size", str(options.batch_size), "--engine", "local", "--checkpoint-every", "never", "--json"]
     head = ["--optimizer", "adam", "--learning-rate", "0.001"]
-    fine = ["--optimizer", "sgd:momentum=0.9", "--learning-rate", "0.001", "--layer-learning-rate", "conv10=10"]
+    fine = ["--optimizer", "adam", "--learning-rate", "0.0001", "--layer-learning-rate", "conv10=10"]
     ways = {
         "features, then the head": (["features"], head, options.head_epochs),
         "frozen layers, the head": (["--from", model, "--train-only", "conv10"], head, options.frozen_epochs),
