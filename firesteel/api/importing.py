@@ -115,8 +115,10 @@ def _reader_options(
     for option, of in (("prototxt", "caffe"), ("weights", "keras")):
         if given[option] is not None and name != of:
             raise ConfigError(f"--{option} is for {of}; this is {name}.")
-    if not is_into and not match_all:
-        raise ConfigError("--no-match-all goes with --into: a network that is imported whole has all its weights.")
+    if not is_into and not match_all and prototxt is None:
+        raise ConfigError(
+            "--no-match-all goes with --into or --prototxt: a network that is imported whole has all its weights."
+        )
     if is_into and build is None:
         raise ConfigError("--into needs the shape of a row: --input-shape CxHxW, or --size HxW for 3 channels.")
     options: dict[str, Any] = {"input_shape": shape, "match_all": match_all}

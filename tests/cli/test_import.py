@@ -108,7 +108,7 @@ def test_what_is_printed(weights: Path, tmp_path: Path) -> None:
             "needs pictures of 3 channels",
         ),
         (["--format", "onxx"], 2, "there is no format 'onxx'"),
-        (["--no-match-all"], 2, "goes with --into"),
+        (["--no-match-all"], 2, "goes with --into or --prototxt"),
         (["--prototxt", "x"], 2, "--prototxt is for caffe"),
         (["--into", "mlp", "--size", "4x4", "--output", "x"], 2, "--output is for caffe, onnx and tensorflow"),
     ],

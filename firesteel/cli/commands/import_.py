@@ -23,7 +23,7 @@ def import_(
     match_all: Annotated[
         bool,
         typer.Option(
-            help="With --into: every tensor must match. If not, layers of other names keep their initial weights."
+            help="With --into or --prototxt: every tensor must match. If not, layers of other names keep their initial weights."
         ),
     ] = True,
     classes: Annotated[
