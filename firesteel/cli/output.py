@@ -8,7 +8,7 @@ import signal
 import sys
 import traceback
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from rich.console import Console
@@ -22,12 +22,14 @@ console = Console(stderr=True, highlight=False, soft_wrap=True)
 
 def printable(text: str) -> str:
     """Text that came from data, without characters that a terminal would obey."""
+    if text.isprintable():  # most is, and then it costs a hundredth
+        return text
     return "".join(c if unicodedata.category(c)[0] != "C" or c == "\n" else repr(c)[1:-1] for c in text)
 
 
-def say(text: str = "") -> None:
-    """A line of the result on standard output."""
-    print(printable(text))
+def say(text: str = "", *, at_once: bool = False) -> None:
+    """A line of the result on standard output; ``at_once`` also where that is a pipe, whose reader waits for it."""
+    print(printable(text), flush=at_once)
 
 
 def note(text: str) -> None:
@@ -35,9 +37,37 @@ def note(text: str) -> None:
     console.print(printable(text), markup=False)
 
 
-def print_json(value: Any) -> None:
+def print_json(value: Any, *, at_once: bool = False) -> None:
     """The one JSON object on standard output. NaN and infinity, which JSON lacks, become null."""
-    print(json.dumps(_finite(value), ensure_ascii=False))
+    print(_json(value), flush=at_once)
+
+
+def print_json_list(
+    head: dict[str, Any], name: str, items: Iterable[dict[str, Any]], tail: Callable[[], dict[str, Any]]
+) -> None:
+    """The one JSON object on standard output, with a list in it whose items are printed as they come.
+
+    Args:
+        head: what stands before the list.
+        name: of the list.
+        items: of the list. Nothing is printed before the first is there, and nothing closes the object if they raise.
+        tail: gives what stands behind it.
+    """
+    separator = _json(head)[:-1] + f', "{name}": ['
+    for item in items:
+        sys.stdout.write(separator + _json(item))
+        separator = ", "
+    sys.stdout.write(separator if separator != ", " else "")
+    print("], " + _json(tail())[1:])
+
+
+def _json(value: Any) -> str:
+    text = json.dumps(_finite(value), ensure_ascii=False)
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:  # the name of a file that is not UTF-8
+        return json.dumps(_finite(value))
+    return text
 
 
 def _finite(value: Any) -> Any:

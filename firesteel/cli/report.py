@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from firesteel.cli.output import note, print_json, say
-from firesteel.errors import DataError, FormatError, StorageError
-from firesteel.storage import Place
 
 if TYPE_CHECKING:
     from firesteel.data.commit import Prepared
     from firesteel.data.manifest import Counts
     from firesteel.evaluation.counts import Evaluation
     from firesteel.export.driver import ExportResult
-    from firesteel.inference.predictor import Prediction, Predictor
     from firesteel.spark.transform_files import Transformed
 
 _MAX_CLASSES = 60
@@ -184,65 +179,3 @@ def _show_confusions(result: Evaluation, most: int = 10) -> None:
         true, predicted = divmod(int(place), len(names))
         if wrong[true, predicted]:
             say(f"  {wrong[true, predicted]:>5}  {names[true]} taken for {names[predicted]}")
-
-
-# -- predict ----------------------------------------------------------------------------------------------------------
-
-
-def _picture(file: str) -> bytes:
-    place = Place.of(file)
-    if place.is_local and not os.path.exists(place.uri):
-        raise StorageError("there is no such file")
-    return place.read_bytes()
-
-
-def predict_each(predictor: Predictor, files: list[str], top: int) -> list[dict[str, Any]]:
-    """One outcome a file, in order: its most probable classes, or the error."""
-    outcomes: list[dict[str, Any]] = []
-    for file in files:
-        try:
-            prediction = predictor.predict_pictures([_picture(file)], top=top)[0]
-        except (FormatError, StorageError) as error:
-            outcomes.append({"file": file, "error": str(error)})
-            continue
-        outcomes.append({"file": file, "label": prediction.label, "top": _best(prediction)})
-    return outcomes
-
-
-def predict_tables(predictor: Predictor, files: list[str], top: int, **reading: Any) -> Iterator[dict[str, Any]]:
-    """One outcome a row of each file, in order; for a file that cannot be read one with the error.
-
-    Args:
-        predictor: of a model of tables.
-        files: tables.
-        top: classes a row.
-        reading: see :meth:`Predictor.predict_table`.
-    """
-    for file in files:
-        try:
-            for outcome in predictor.predict_table(file, top=top, **reading):
-                row = {"file": file, "row": outcome.place.rpartition(":")[2]}
-                if outcome.prediction is None:
-                    yield row | {"error": outcome.problem}
-                else:
-                    best = _best(outcome.prediction)
-                    yield row | {"label": outcome.prediction.label, "top": best}
-        except (DataError, StorageError) as error:
-            yield {"file": file, "error": str(error)}
-
-
-def _best(prediction: Prediction) -> list[dict[str, Any]]:
-    return [
-        {"label": label, "probability": probability}
-        for label, probability in zip(prediction.labels, prediction.probabilities)
-    ]
-
-
-def show_outcome(outcome: dict[str, Any]) -> None:
-    """One picture or row in a line."""
-    place = outcome["file"] + (f":{outcome['row']}" if "row" in outcome else "")
-    if "error" in outcome:
-        note(f"{place}: {outcome['error']}")
-        return
-    shown = "  ".join(f"{each['label']} {each['probability']:.3f}" for each in outcome["top"])
-    say(f"{place}  {shown}")

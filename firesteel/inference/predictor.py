@@ -2,61 +2,42 @@
 
 from __future__ import annotations
 
+import math
 import os
-import weakref
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 
 from firesteel.errors import ConfigError, FormatError
 from firesteel.formats import images
 from firesteel.formats.images import ImageSpec
+from firesteel.inference.outcomes import Embedded, Outcome, Prediction
+from firesteel.inference.parallel import DecodedBatch, Replicas, batches_of, decoded, map_in_order, worker_count
+from firesteel.inference.pictures import Name, Picture, Pictures
+from firesteel.inference.table_vectors import TableVectors
 from firesteel.models.description import find_model_folder, load_model, read_description
+from firesteel.models.layer_output import LayerOutput, Pool
 from firesteel.storage import Place
-from firesteel.tables.encoding import Encoded, TableEncoding
 from firesteel.tables.files import read_file, records_of
 from firesteel.tables.records import Records
-from firesteel.world import World
+from firesteel.world import World, using_threads
 
-if TYPE_CHECKING:
-    from firesteel.spark.transform_rows import RowTransformer
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """The most probable classes of one row, the most probable first.
-
-    Attributes:
-        labels: class names.
-        probabilities: of the same classes.
-    """
-
-    labels: list[str]
-    probabilities: list[float]
-
-    @property
-    def label(self) -> str:
-        """The most probable class."""
-        return self.labels[0]
+_BATCH_BYTES = 16 << 20
 
 
-@dataclass(frozen=True)
-class RowOutcome:
-    """What became of one row of a table.
+class _Classes(nn.Module):
+    """Probabilities, of a network that gives logits."""
 
-    Attributes:
-        place: ``rows.csv:12`` (the number of the line, from 1), ``rows.parquet:row 12``, or ``row 12``.
-        prediction: None if the row cannot be used.
-        problem: why it cannot; else None.
-    """
+    def __init__(self, network: nn.Module):
+        super().__init__()
+        self.network = network
 
-    place: str
-    prediction: Prediction | None
-    problem: str | None
+    def forward(self, features: Tensor) -> Tensor:
+        return self.network(features).float().softmax(dim=1)
 
 
 class Predictor:
@@ -65,7 +46,7 @@ class Predictor:
     Args:
         run: a run directory or a model folder.
         device: auto, cpu or cuda.
-        batch_size: rows a forward pass.
+        batch_size: rows a forward pass; None takes 16 MB of rows in float32, 16 to 256.
         model: the factory or its name, for models whose description alone may not be followed.
 
     Raises:
@@ -79,12 +60,21 @@ class Predictor:
     """
 
     def __init__(
-        self, run: str | os.PathLike[str] | Place, *, device: str = "auto", batch_size: int = 256, model: Any = None
+        self,
+        run: str | os.PathLike[str] | Place,
+        *,
+        device: str = "auto",
+        batch_size: int | None = None,
+        model: Any = None,
     ):
+        if device not in ("auto", "cpu", "cuda"):
+            raise ConfigError(f"device must be auto, cpu or cuda, got {device!r}.")
+        if batch_size is not None and batch_size < 1:
+            raise ConfigError(f"batch_size must be at least 1, got {batch_size}.")
         folder = find_model_folder(Place.of(run))
         self.description = read_description(folder)
         self._world = World().on_device(device)
-        self._batch_size = batch_size
+        self._batch_size = batch_size or min(256, max(16, _BATCH_BYTES // (4 * math.prod(self.input_shape))))
         self._model = load_model(folder, self.description, model).to(self._world.torch_device)
         self._normalize = self.description.normalizer(self._world.torch_device)
 
@@ -98,7 +88,6 @@ class Predictor:
         """Shape of one raw row; pictures are (channels, height, width)."""
         return tuple(self.description.feature.shape)
 
-    @torch.inference_mode()
     def probabilities(self, features: np.ndarray) -> np.ndarray:
         """Probabilities of every class.
 
@@ -111,23 +100,56 @@ class Predictor:
         Raises:
             ConfigError: if the shape does not fit.
         """
+        return self._computed(_Classes(self._model), features, len(self.labels))
+
+    def embed(self, features: np.ndarray, layer: str | None = None, *, pool: Pool = "auto") -> np.ndarray:
+        """What a layer gives for each row: a feature vector.
+
+        Args:
+            features: see :meth:`probabilities`.
+            layer: name of a module or, of an imported network, of a step; None is what goes into the last layer.
+            pool: what becomes of feature maps, see :class:`firesteel.models.layer_output.LayerOutput`.
+
+        Returns:
+            float32 of shape (N, F).
+
+        Raises:
+            ConfigError: if the shape does not fit, or there is no such layer; it names those that are.
+        """
+        network = self.layer_output(layer, pool)
+        return self._computed(network, features, network.size)
+
+    def layer_output(self, layer: str | None = None, pool: Pool = "auto") -> LayerOutput:
+        """The network up to a layer, see :meth:`embed`; it takes normalised rows.
+
+        Raises:
+            ConfigError: if there is no such layer.
+        """
+        return LayerOutput(self._model, self.input_shape, layer, pool)
+
+    def _computed(self, network: nn.Module, features: np.ndarray, size: int) -> np.ndarray:
         features = np.asarray(features)
         if features.shape[1:] != self.input_shape:
             raise ConfigError(
                 f"features must have shape (N, {', '.join(map(str, self.input_shape))}), got {features.shape}."
             )
-        parts = [np.zeros((0, len(self.labels)), dtype=np.float32)]
-        for start in range(0, len(features), self._batch_size):
-            batch = torch.from_numpy(np.ascontiguousarray(features[start : start + self._batch_size]))
-            logits = self._model(self._normalize(batch.to(self._world.torch_device)))
-            parts.append(logits.float().softmax(dim=1).cpu().numpy())
+        parts = [np.zeros((0, size), dtype=np.float32)]
+        starts = range(0, len(features), self._batch_size)
+        parts += [self._of_batch(network, features[start : start + self._batch_size]) for start in starts]
         return np.concatenate(parts)
+
+    @torch.inference_mode()
+    def _of_batch(self, network: nn.Module, rows: np.ndarray) -> np.ndarray:
+        batch = torch.from_numpy(np.ascontiguousarray(rows)).to(self._world.torch_device)
+        return network(self._normalize(batch)).cpu().numpy()
 
     def predict(self, features: np.ndarray, *, top: int = 1) -> list[Prediction]:
         """The ``top`` most probable classes of each row of ``features`` (see :meth:`probabilities`)."""
         if top < 1:
             raise ConfigError(f"top must be at least 1, got {top}.")
-        probabilities = self.probabilities(features)
+        return self._best(self.probabilities(features), top)
+
+    def _best(self, probabilities: np.ndarray, top: int) -> list[Prediction]:
         order = np.argsort(-probabilities, axis=1, kind="stable")[:, :top]
         return [
             Prediction([self.labels[i] for i in row], [float(values[i]) for i in row])
@@ -141,6 +163,9 @@ class Predictor:
             FormatError: if the bytes are not a picture.
             ConfigError: if this model does not take pictures.
         """
+        return images.decode(picture, self._image_spec()).pixels.transpose(2, 0, 1)
+
+    def _image_spec(self) -> ImageSpec:
         feature = self.description.feature
         if feature.table is not None:
             raise ConfigError(
@@ -151,7 +176,7 @@ class Predictor:
                 f"this model takes arrays of shape {self.input_shape}, not pictures. Use predict(arrays)."
             )
         channels, height, width = feature.shape
-        return images.decode(picture, ImageSpec(height, width, channels)).pixels.transpose(2, 0, 1)
+        return ImageSpec(height, width, channels)
 
     def predict_pictures(self, pictures: Iterable[bytes], *, top: int = 1) -> list[Prediction]:
         """The ``top`` most probable classes of encoded pictures."""
@@ -165,7 +190,71 @@ class Predictor:
             FormatError: naming the file that is no picture.
             StorageError: naming the file that cannot be read.
         """
-        return self.predict_pictures((self._read(file) for file in files), top=top)
+        rows = [self._decoded(file) for file in files]
+        return self.predict(np.stack(rows), top=top) if rows else []
+
+    # -- many pictures -----------------------------------------------------------------------------------------------
+
+    def predict_each(
+        self, names: Iterable[Name] | Pictures, *, top: int = 1, workers: int | None = None
+    ) -> Iterator[Outcome]:
+        """The ``top`` most probable classes of many pictures, in order, while they are read.
+
+        One that cannot be used is an outcome with a problem; the others are still predicted. Threads read, decode and
+        compute ahead of the caller, and memory does not grow with the number of pictures.
+
+        Args:
+            names: files, folders and archives, see :class:`firesteel.inference.pictures.Pictures`.
+            top: classes a picture.
+            workers: threads, each with its own batch; None is one a core, 16 at most. With a batch size of 1 each picture is
+                answered before the next is asked for, and there is one.
+
+        Raises:
+            ConfigError: if this model does not take pictures.
+        """
+        if top < 1:
+            raise ConfigError(f"top must be at least 1, got {top}.")
+        for batch, probabilities in self._each_batch(_Classes(self._model), names, workers):
+            found = iter(self._best(probabilities, top))
+            for position, name in enumerate(batch.names):
+                problem = batch.problems.get(position)
+                yield Outcome(name, next(found) if problem is None else None, problem)
+
+    def embed_each(
+        self,
+        names: Iterable[Name] | Pictures,
+        layer: str | None = None,
+        *,
+        pool: Pool = "auto",
+        workers: int | None = None,
+    ) -> Iterator[Embedded]:
+        """The feature vectors of many pictures, as :meth:`predict_each` has their classes; see :meth:`embed`."""
+        self._image_spec()
+        for batch, vectors in self._each_batch(self.layer_output(layer, pool), names, workers):
+            found = iter(vectors)
+            for position, name in enumerate(batch.names):
+                problem = batch.problems.get(position)
+                yield Embedded(name, next(found) if problem is None else None, problem)
+
+    def _each_batch(
+        self, network: nn.Module, names: Iterable[Name] | Pictures, workers: int | None
+    ) -> Iterator[tuple[DecodedBatch, np.ndarray]]:
+        spec, count = self._image_spec(), worker_count(workers)
+        count = 1 if self._batch_size == 1 else count
+        replicas = Replicas(network, count)
+
+        def compute(pictures: list[Picture]) -> tuple[DecodedBatch, np.ndarray]:
+            batch = decoded(pictures, spec)
+            if not len(batch.rows):
+                return batch, np.zeros((0, 0), np.float32)
+            with replicas.one() as free:
+                return batch, self._of_batch(free, batch.rows)
+
+        pictures = names if isinstance(names, Pictures) else Pictures(names)
+        batches = batches_of(pictures, self._batch_size)
+        # Threads that share a core's time wait for each other in torch: each has its share of the cores.
+        with using_threads(max(1, torch.get_num_threads() // count)):
+            yield from map_in_order(compute, batches, count, ahead=self._batch_size > 1)
 
     # -- rows of tables ----------------------------------------------------------------------------------------------
 
@@ -185,7 +274,7 @@ class Predictor:
             FormatError: naming the rows that cannot be used, and why.
             DataError: if a column is missing.
         """
-        outcomes = list(self._outcomes(records_of(rows, self._read_as()), top))
+        outcomes = list(self._outcomes(records_of(rows, self._table.read_as), top))
         failed = [f"{outcome.place}: {outcome.problem}" for outcome in outcomes if outcome.problem is not None]
         if failed:
             more = f"\n... and {len(failed) - 3} more" if len(failed) > 3 else ""
@@ -200,7 +289,7 @@ class Predictor:
         format: str = "auto",
         header: bool | None = None,
         delimiter: str | None = None,
-    ) -> Iterator[RowOutcome]:
+    ) -> Iterator[Outcome]:
         """The ``top`` most probable classes of each row of a CSV, TSV, JSON lines or Parquet file, batch by batch.
 
         A row that cannot be used is an outcome with a problem; the others are still predicted. The file is read as the
@@ -211,55 +300,30 @@ class Predictor:
             FormatError: if the file is cut or not of its format.
             StorageError: if it cannot be read.
         """
-        for records in read_file(Place.of(file), self._read_as(), format=format, header=header, delimiter=delimiter):
+        for records in read_file(
+            Place.of(file), self._table.read_as, format=format, header=header, delimiter=delimiter
+        ):
             yield from self._outcomes(records, top)
 
-    def _table(self) -> TableEncoding:
+    @cached_property
+    def _table(self) -> TableVectors:
         table = self.description.feature.table
         if table is None:
             raise ConfigError("this model takes no rows of a table. Use predict(arrays) or predict_files(pictures).")
-        return table
+        return TableVectors(table)
 
-    @cached_property
-    def _transformer(self) -> RowTransformer | None:
-        """What applies the transform process that the dataset was prepared with; None if there was none."""
-        table = self._table()
-        if table.process is None:
-            return None
-        from firesteel.spark.transform_rows import RowTransformer
-        from firesteel.tables.process import TransformProcess
-
-        wanted = [each.column.name for each in table.columns]
-        transformer = RowTransformer(TransformProcess.of(table.process), wanted, table.dialect.null_values)
-        weakref.finalize(self, transformer.close)
-        return transformer
-
-    def _read_as(self) -> TableEncoding:
-        """Which columns come in, and how their text is read."""
-        table = self._table()
-        return table if self._transformer is None else table.of_source(self._transformer.columns)
-
-    def _vectors(self, records: Records) -> Encoded:
-        if self._transformer is None:
-            return self._table().vectors(records.columns)
-        columns, problems = self._transformer(records.columns)
-        encoded = self._table().vectors(columns)
-        return Encoded(encoded.values, encoded.problems | problems)
-
-    def _outcomes(self, records: Records, top: int) -> Iterator[RowOutcome]:
-        encoded = self._vectors(records) if records.count else None
+    def _outcomes(self, records: Records, top: int) -> Iterator[Outcome]:
+        encoded = self._table.of(records) if records.count else None
         problems = {} if encoded is None else encoded.problems | records.problems
         sound = [row for row in range(records.count) if row not in problems]
         found = iter(self.predict(encoded.values[sound], top=top) if encoded is not None and sound else ())
         for row in range(records.count):
             problem = problems.get(row)
-            yield RowOutcome(records.place(row), next(found) if problem is None else None, problem)
+            yield Outcome(records.place(row), next(found) if problem is None else None, problem)
 
-    def _read(self, file: str | os.PathLike[str]) -> bytes:
+    def _decoded(self, file: str | os.PathLike[str]) -> np.ndarray:
         place = Place.of(file)
-        data = place.read_bytes()
         try:
-            self.decode(data)
+            return self.decode(place.read_bytes())
         except FormatError as error:
             raise FormatError(f"{place}: {error}") from error
-        return data

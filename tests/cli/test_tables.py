@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.cli.test_cli import firesteel, refused
+from tests.cli.test_cli import command, environment, firesteel, refused
 
 TABLE = ["--delimiter", ";", "--label", "kind", "--encode", "when=parts"]
 
@@ -44,6 +45,12 @@ def test_from_a_table_to_predictions(tmp_path: Path) -> None:
     assert shown.stderr == "new.csv:3: column when is not a time: 'never'\n"
     other = firesteel("predict", "run", "t.csv", "--delimiter", ",", cwd=tmp_path)
     assert "Missing: x, when" in other.stderr
+    piped = subprocess.run(
+        command("predict", "run", "-"), input="when;x\n2024-02-01;1\nnever;2\n", capture_output=True, text=True,
+        cwd=tmp_path, env=environment(), timeout=200,
+    )  # fmt: skip
+    assert [line.split()[0] for line in piped.stdout.splitlines()] == ["-:2"]
+    assert piped.stderr == "-:3: column when is not a time: 'never'\n"
 
 
 @pytest.mark.parametrize(

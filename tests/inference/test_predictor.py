@@ -108,3 +108,51 @@ def test_what_cannot_be_predicted_is_named(run: Path, tmp_path: Path) -> None:
         predictor.probabilities(np.zeros((2, 5), np.uint8))
     with pytest.raises(RunError, match="no run and no model"):
         firesteel.Predictor(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize(("batch_size", "workers"), [(1, None), (7, 1), (7, 3), (256, 2)])
+def test_many_pictures_are_predicted_in_order_as_one_by_one(
+    batch_size: int, workers: int | None, run: Path, image_folder: Path
+) -> None:
+    (image_folder / "dark" / "005x.png").write_bytes(b"no picture")
+    (image_folder / "notes.txt").write_text("not asked for")
+    files = sorted(image_folder.rglob("*.png"))
+    found = list(firesteel.Predictor(run, batch_size=batch_size).predict_each([image_folder], top=3, workers=workers))
+    assert [outcome.place for outcome in found] == [str(file) for file in files]
+    assert [outcome.place for outcome in found if outcome.problem] == [str(image_folder / "dark" / "005x.png")]
+    predictor = firesteel.Predictor(run)
+    for outcome in found:
+        if outcome.prediction is not None:
+            (alone,) = predictor.predict_files([outcome.place], top=3)
+            assert outcome.prediction.labels == alone.labels
+            np.testing.assert_allclose(outcome.prediction.probabilities, alone.probabilities, atol=1e-6)
+
+
+def test_feature_vectors_of_arrays_and_of_files_are_the_same(run: Path, image_folder: Path) -> None:
+    predictor = firesteel.Predictor(run)
+    files = sorted(image_folder.rglob("*.png"))[:9]
+    rows = np.stack([predictor.decode(file.read_bytes()) for file in files])
+    vectors = predictor.embed(rows)
+    assert (vectors.shape, vectors.dtype) == ((9, 16), np.float32)  # of mlp:hidden=[16]
+    found = list(predictor.embed_each([*files, "gone.png"], workers=2))
+    np.testing.assert_allclose(np.stack([each.vector for each in found[:9]]), vectors, atol=1e-5)
+    assert (found[9].vector, found[9].problem) == (None, "there is no such file")
+    with pytest.raises(ConfigError, match="no layer 'x'"):
+        predictor.embed(rows, "x")
+
+
+def test_the_threads_of_torch_are_given_back(run: Path, image_folder: Path) -> None:
+    before = torch.get_num_threads()
+    predicting = firesteel.Predictor(run, batch_size=2).predict_each([image_folder], workers=2)
+    next(predicting)
+    predicting.close()  # type: ignore[attr-defined]
+    assert torch.get_num_threads() == before
+
+
+def test_wrong_numbers_are_refused(run: Path) -> None:
+    with pytest.raises(ConfigError, match="batch_size must be at least 1, got 0"):
+        firesteel.Predictor(run, batch_size=0)
+    with pytest.raises(ConfigError, match="device must be auto, cpu or cuda, got 'gpu'"):
+        firesteel.Predictor(run, device="gpu")
+    with pytest.raises(ConfigError, match="top must be at least 1"):
+        next(firesteel.Predictor(run).predict_each([], top=0))

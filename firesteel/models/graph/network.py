@@ -117,6 +117,11 @@ class Graph(nn.Module):
         }
         return described if self._rows is None else described | {"rows": self._rows}
 
+    @property
+    def rows(self) -> int | None:
+        """How many rows it takes at a time; None is any number."""
+        return self._rows
+
     def forward(self, features: Tensor) -> Tensor:
         """(B, *input_shape) -> logits (B, K)."""
         if self._rows is None:
