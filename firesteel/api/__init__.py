@@ -8,6 +8,7 @@ from firesteel.api.export import export_images
 from firesteel.api.features import compute_features
 from firesteel.api.importing import import_model
 from firesteel.api.merging import merge
+from firesteel.api.model_export import export_model
 from firesteel.api.networks import summary
 from firesteel.api.preparation import prepare
 from firesteel.api.training import train
@@ -18,6 +19,7 @@ __all__ = [
     "compute_features",
     "evaluate",
     "export_images",
+    "export_model",
     "import_model",
     "merge",
     "prepare",

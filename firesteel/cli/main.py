@@ -11,6 +11,7 @@ from firesteel.cli.commands.analyze import analyze
 from firesteel.cli.commands.augment import augment
 from firesteel.cli.commands.doctor import doctor
 from firesteel.cli.commands.evaluate import evaluate
+from firesteel.cli.commands.export import export
 from firesteel.cli.commands.export_images import export_images
 from firesteel.cli.commands.features import features
 from firesteel.cli.commands.import_ import import_
@@ -59,6 +60,7 @@ app.command("import")(import_)
 app.command()(features)
 app.command()(evaluate)
 app.command()(predict)
+app.command()(export)
 app.command()(watch)
 app.command()(models)
 app.command()(summary)

@@ -72,9 +72,10 @@ def read_onnx(
         lines.append("the file's network takes channels last; this one takes them first, as datasets have them")
     if len(file.outputs) > 1:
         lines.append(f"of {len(file.outputs)} outputs one is taken: {output}; --output takes another")
+    classes = len(graph(torch.zeros(1, *own, dtype=example.dtype))[0])
+    labels = file.labels if file.labels is not None and len(file.labels) == classes else None
     return Imported(
-        graph, own, len(graph(torch.zeros(1, *own, dtype=example.dtype))[0]), Matching(tuple(names), (), unused, changes),
-        notes=tuple(lines),
+        graph, own, classes, Matching(tuple(names), (), unused, changes), notes=tuple(lines), labels=labels,
     )  # fmt: skip
 
 

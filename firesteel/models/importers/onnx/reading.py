@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -31,6 +33,7 @@ class OnnxFile:
         input_name, input_shape: of the network's one input; sizes that are not fixed are None.
         outputs: names.
         integer_input: whether whole numbers go in.
+        labels: names of the classes, where the file has them as ``firesteel export`` writes them: the property ``labels``, a JSON list.
         notes: for people.
     """
 
@@ -41,6 +44,7 @@ class OnnxFile:
     input_shape: tuple[int | None, ...]
     outputs: list[str]
     integer_input: bool = False
+    labels: tuple[str, ...] | None = None
     notes: list[str] = field(default_factory=list)
 
 
@@ -75,8 +79,18 @@ def read_file(place: Place) -> OnnxFile:
     found = _input(place, model.graph, constants)
     return OnnxFile(
         nodes, constants, weights, found.name, _sizes(found), [each.name for each in model.graph.output],
-        integer_input=found.type.tensor_type.elem_type not in (0, 1, 10, 11, 16),
+        integer_input=found.type.tensor_type.elem_type not in (0, 1, 10, 11, 16), labels=_labels(model),
     )  # fmt: skip
+
+
+def _labels(model: ModelProto) -> tuple[str, ...] | None:
+    for each in model.metadata_props:
+        if each.key == "labels":
+            with contextlib.suppress(ValueError, RecursionError):
+                found = json.loads(each.value)
+                if isinstance(found, list) and all(isinstance(label, str) for label in found):
+                    return tuple(found) if len(set(found)) == len(found) else None
+    return None
 
 
 def _parsed(place: Place) -> ModelProto:
