@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from firesteel.analysis.results import Analysis
     from firesteel.api import (
         analyze,
+        build_index,
         compute_features,
         evaluate,
         export_images,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
         import_model,
         merge,
         prepare,
+        similar,
         summary,
         train,
         transform,
@@ -58,6 +60,7 @@ _PUBLIC = {
     "TrainResult": "firesteel.training.driver",
     "TransformProcess": "firesteel.tables.process",
     "analyze": "firesteel.api",
+    "build_index": "firesteel.api",
     "compute_features": "firesteel.api",
     "evaluate": "firesteel.api",
     "export_images": "firesteel.api",
@@ -66,6 +69,7 @@ _PUBLIC = {
     "merge": "firesteel.api",
     "prepare": "firesteel.api",
     "summary": "firesteel.api",
+    "similar": "firesteel.api",
     "train": "firesteel.api",
     "transform": "firesteel.api",
 }
@@ -86,6 +90,7 @@ __all__ = [
     "TransformProcess",
     "__version__",
     "analyze",
+    "build_index",
     "compute_features",
     "evaluate",
     "export_images",
@@ -93,6 +98,7 @@ __all__ = [
     "import_model",
     "merge",
     "prepare",
+    "similar",
     "summary",
     "train",
     "transform",

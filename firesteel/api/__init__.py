@@ -11,11 +11,13 @@ from firesteel.api.merging import merge
 from firesteel.api.model_export import export_model
 from firesteel.api.networks import summary
 from firesteel.api.preparation import prepare
+from firesteel.api.search import build_index, similar
 from firesteel.api.training import train
 from firesteel.api.transformation import transform
 
 __all__ = [
     "analyze",
+    "build_index",
     "compute_features",
     "evaluate",
     "export_images",
@@ -23,6 +25,7 @@ __all__ = [
     "import_model",
     "merge",
     "prepare",
+    "similar",
     "summary",
     "train",
     "transform",

@@ -15,10 +15,12 @@ from firesteel.cli.commands.export import export
 from firesteel.cli.commands.export_images import export_images
 from firesteel.cli.commands.features import features
 from firesteel.cli.commands.import_ import import_
+from firesteel.cli.commands.index import index
 from firesteel.cli.commands.merge import merge
 from firesteel.cli.commands.models import models, summary
 from firesteel.cli.commands.predict import predict
 from firesteel.cli.commands.prepare import prepare
+from firesteel.cli.commands.similar import similar
 from firesteel.cli.commands.train import train
 from firesteel.cli.commands.transform import transform
 from firesteel.cli.commands.watch import watch
@@ -61,6 +63,8 @@ app.command()(features)
 app.command()(evaluate)
 app.command()(predict)
 app.command()(export)
+app.command()(index)
+app.command()(similar)
 app.command()(watch)
 app.command()(models)
 app.command()(summary)

@@ -7,6 +7,7 @@ labels. ``evaluate``, ``predict`` and :class:`firesteel.Predictor` need nothing 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 FORMAT_VERSION = 1
 DESCRIPTION_NAME = "model.json"
 WEIGHTS_NAME = "model.safetensors"
+_HASHED_AT_A_TIME = 1 << 22
 
 
 class ModelDescription(BaseModel):
@@ -126,6 +128,17 @@ def read_description(folder: Place) -> ModelDescription:
         return ModelDescription.model_validate(raw)
     except (ValueError, ValidationError, AttributeError, RecursionError) as error:
         raise RunError(f"{path} is not a sound model description: {str(error).splitlines()[0]}") from error
+
+
+def fingerprint_of_model(folder: Place) -> str:
+    """SHA-256 of the weights and of what is done to rows before they see them, hexadecimal."""
+    description = read_description(folder)
+    found = hashlib.sha256(description.normalization.model_dump_json().encode())
+    found.update(description.channel_order.encode())
+    with (folder / WEIGHTS_NAME).open() as file:
+        while data := file.read(_HASHED_AT_A_TIME):
+            found.update(data)
+    return found.hexdigest()
 
 
 def load_model(folder: Place, description: ModelDescription, model: Any = None) -> nn.Module:

@@ -6,10 +6,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from firesteel.data.manifest import Dataset, Manifest, Shard
+import numpy as np
+
+from firesteel.data.manifest import Dataset, Feature, Manifest, Shard
 from firesteel.data.shards import read_names, read_slice
 from firesteel.data.sources.base import ArraySpec, Row, Source
 from firesteel.data.sources.cifar import Run, cut_runs
+from firesteel.errors import DatasetError, FormatError
+from firesteel.formats.images import ImageSpec, decode_all
 from firesteel.storage import Place
 
 
@@ -81,3 +85,20 @@ class DatasetSource(Source):
     def sample(self, count: int) -> Iterator[Row]:
         runs = [(number, 0, min(shard.rows, count)) for number, (_, shard) in enumerate(self._shards[:1])]
         yield from self.rows_of(runs)
+
+
+def raw_rows(data: Sequence[bytes], feature: Feature) -> np.ndarray:
+    """Stored rows as an array of shape (N, *feature.shape).
+
+    Raises:
+        DatasetError: if a picture cannot be decoded.
+    """
+    if feature.encoding == "raw":
+        return np.stack([np.frombuffer(each, feature.dtype).reshape(feature.shape) for each in data])
+    channels, height, width = feature.shape
+    rows = []
+    for decoded in decode_all(data, ImageSpec(height, width, channels)):
+        if isinstance(decoded, FormatError):
+            raise DatasetError(f"a picture of the dataset cannot be decoded: {decoded}") from decoded
+        rows.append(decoded.pixels.transpose(2, 0, 1))
+    return np.stack(rows)

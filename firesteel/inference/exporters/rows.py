@@ -8,11 +8,12 @@ from itertools import islice
 
 import numpy as np
 
-from firesteel.data.manifest import MANIFEST_NAME, Dataset, Feature
+from firesteel.data.manifest import MANIFEST_NAME, Dataset
 from firesteel.data.shards import read_slice
+from firesteel.data.sources.dataset import raw_rows
 from firesteel.errors import ConfigError, DataError
 from firesteel.evaluation.driver import match
-from firesteel.formats.images import ImageSpec, decode_all
+from firesteel.formats.images import ImageSpec
 from firesteel.inference.parallel import batches_of, decoded
 from firesteel.inference.pictures import Name, Pictures
 from firesteel.models.description import ModelDescription
@@ -106,22 +107,10 @@ def _of_dataset(dataset: Dataset, description: ModelDescription, count: int, spl
         share = wanted * (seen + shard.rows) // total - wanted * seen // total
         seen += shard.rows
         for block, codes in read_slice(dataset.place, shard, dataset.feature, 0, share):
-            values.append(_raw(block, dataset.feature))
+            values.append(block if isinstance(block, np.ndarray) else raw_rows(block, dataset.feature))
             labels.append(number[codes])
     found = np.concatenate(values)
     return Rows(found, np.concatenate(labels), f"{len(found):,} rows of split {split} of {dataset.place}")
-
-
-def _raw(block: list[bytes] | np.ndarray, feature: Feature) -> np.ndarray:
-    if isinstance(block, np.ndarray):
-        return block
-    channels, height, width = feature.shape
-    rows = []
-    for each in decode_all(block, ImageSpec(height, width, channels)):
-        if isinstance(each, Exception):
-            raise DataError(f"a picture of the dataset cannot be decoded: {each}") from each
-        rows.append(each.pixels.transpose(2, 0, 1))
-    return np.stack(rows)
 
 
 __all__ = ["Rows", "random_rows", "rows_of"]

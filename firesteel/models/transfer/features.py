@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
 
 from firesteel.data.manifest import FEATURES, Dataset, Feature
 from firesteel.data.sources.base import ArraySpec, Row
 from firesteel.data.sources.cifar import Run
-from firesteel.data.sources.dataset import DatasetSource
+from firesteel.data.sources.dataset import DatasetSource, raw_rows
 from firesteel.errors import DatasetError
-from firesteel.formats.images import ImageSpec, decode_all
-from firesteel.models.description import WEIGHTS_NAME, normalizer_of, read_description
+from firesteel.models.description import fingerprint_of_model, normalizer_of
 from firesteel.models.registry import ModelSource
 from firesteel.models.transfer.cutting import Cut, cut
 from firesteel.models.transfer.pretrained import Beginning, Pretrained, begin_with
@@ -25,7 +22,6 @@ from firesteel.storage import Place
 from firesteel.world import World, using_threads
 
 _ROWS = 32
-_HASHED_AT_A_TIME = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -128,25 +124,10 @@ class _Computation:
     def __call__(self, rows: list[Row]) -> Iterator[Row]:
         if not rows:
             return
-        batch = torch.from_numpy(self._arrays([row.data for row in rows])).to(self._device)
+        batch = torch.from_numpy(raw_rows([row.data for row in rows], self._feature)).to(self._device)
         features = self._trunk(self._normalize(batch)).float().cpu().numpy()
         for row, values in zip(rows, features):
             yield row._replace(data=values.tobytes())
-
-    def _arrays(self, data: list[bytes]) -> np.ndarray:
-        channels, *size = self._feature.shape
-        if self._feature.encoding == "jpeg":
-            decoded = decode_all(data, ImageSpec(size[0], size[1], channels))
-            return np.stack([each.pixels.transpose(2, 0, 1) for each in _sound(decoded)])
-        dtype, shape = self._feature.dtype, self._feature.shape
-        return np.stack([np.frombuffer(each, dtype).reshape(shape) for each in data])
-
-
-def _sound(decoded: list[Any]) -> Iterator[Any]:
-    for each in decoded:
-        if isinstance(each, Exception):
-            raise DatasetError(f"a picture of the dataset cannot be decoded: {each}") from each
-        yield each
 
 
 @dataclass(frozen=True)
@@ -198,14 +179,7 @@ def _cut(
 
 
 def _sha256(pretrained: Pretrained) -> str:
-    """Of weights and description: the normalisation is part of what the features are."""
-    folder = Place.of(pretrained.place)
-    found = hashlib.sha256(read_description(folder).normalization.model_dump_json().encode())
-    found.update(pretrained.channel_order.encode())
-    with (folder / WEIGHTS_NAME).open() as file:
-        while data := file.read(_HASHED_AT_A_TIME):
-            found.update(data)
-    return found.hexdigest()
+    return fingerprint_of_model(Place.of(pretrained.place))
 
 
 __all__ = ["FeatureSource", "RestOfModel", "rest_of_model"]

@@ -1,0 +1,163 @@
+"""Search on this machine or in Spark's tasks, and pictures as queries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from firesteel.errors import ConfigError, RunError
+from firesteel.inference.outcomes import Prediction
+from firesteel.inference.parallel import batches_of, decoded
+from firesteel.inference.pictures import Pictures
+from firesteel.inference.predictor import Predictor
+from firesteel.models.description import find_model_folder, fingerprint_of_model
+from firesteel.runtime import Runtime
+from firesteel.search.index import VectorIndex, search_shards
+from firesteel.search.ranking import Hit, Ranking, unit_vectors
+from firesteel.storage import Place
+
+_TASK_BYTES = 256 << 20
+_QUERIES_AT_A_TIME = 64
+
+
+@dataclass(frozen=True)
+class Similar:
+    """A row of an index that is similar to a picture.
+
+    Attributes:
+        id: of the row, as in the dataset.
+        label: its class.
+        split: that it lies in.
+        similarity: cosine of the feature vectors, -1 to 1.
+    """
+
+    id: str
+    label: str
+    split: str
+    similarity: float
+
+
+@dataclass(frozen=True)
+class Matches:
+    """What was found for one picture.
+
+    Attributes:
+        place: the picture's name.
+        prediction: the model's class for it; None if the picture cannot be used.
+        similar: the most similar rows, the most similar first; among equals by id.
+        problem: why the picture cannot be used; else None.
+        pixels: uint8 (channels, height, width), as the model sees it.
+    """
+
+    place: str
+    prediction: Prediction | None
+    similar: list[Similar]
+    problem: str | None
+    pixels: np.ndarray | None = field(default=None, repr=False, compare=False)
+
+
+def search(
+    index: VectorIndex, queries: np.ndarray, top: int, *, splits: Sequence[str] = (), spark: Any = None
+) -> list[list[Hit]]:
+    """The ``top`` most similar rows of each query, exactly.
+
+    Args:
+        index: to search in.
+        queries: float32 (Q, F), of length 1, see :func:`unit_vectors`.
+        top: rows a query.
+        splits: to search in; none is all.
+        spark: a session whose tasks read the shards; None reads them here.
+
+    Raises:
+        ConfigError: if the queries have another size, or top is less than 1.
+        DatasetError: if there is no such split, or a shard is damaged.
+    """
+    if top < 1:
+        raise ConfigError(f"top must be at least 1, got {top}.")
+    if queries.ndim != 2 or queries.shape[1] != index.size:
+        raise ConfigError(f"queries must have shape (Q, {index.size}), got {queries.shape}.")
+    tasks = _tasks(index, splits, together=spark is None)
+    arguments = [(index.dataset.place.uri, parts, queries, top) for parts in tasks]
+    if spark is None:
+        found = [search_shards(*each) for each in arguments]
+    else:
+        from firesteel.spark.barrier import map_tasks
+
+        found = map_tasks(spark, search_shards, arguments)
+    return Ranking(queries, top).merge(found).best
+
+
+def similar_pictures(
+    index: VectorIndex,
+    names: Pictures,
+    runtime: Runtime,
+    *,
+    top: int,
+    splits: Sequence[str],
+    model: str | Place | None,
+    factory: Any,
+    device: str,
+) -> Iterator[Matches]:
+    """What is similar to each picture; the arguments are those of :func:`firesteel.similar`."""
+    predictor = _predictor(index, model, factory, device)
+    index.splits(splits)
+    runtime.check(1)
+    if not runtime.uses_spark:
+        yield from _matches(index, predictor, names, top, splits, None)
+        return
+    with runtime.session() as spark:
+        yield from _matches(index, predictor, names, top, splits, spark)
+
+
+def _matches(
+    index: VectorIndex, predictor: Predictor, names: Pictures, top: int, splits: Sequence[str], spark: Any
+) -> Iterator[Matches]:
+    spec = predictor.image_spec()
+    for pictures in batches_of(names, _QUERIES_AT_A_TIME):
+        batch = decoded(pictures, spec)
+        vectors = unit_vectors(predictor.embed(batch.rows, index.source["layer"], pool=index.source["pool"]))
+        hits = search(index, vectors, top, splits=splits, spark=spark) if len(vectors) else []
+        found = iter(zip(predictor.predict(batch.rows), hits, batch.rows))
+        for position, name in enumerate(batch.names):
+            if position in batch.problems:
+                yield Matches(name, None, [], batch.problems[position])
+                continue
+            prediction, best, pixels = next(found)
+            similar = [Similar(hit.id, index.labels[hit.label], hit.split, hit.similarity) for hit in best]
+            yield Matches(name, prediction, similar, None, pixels)
+
+
+def _predictor(index: VectorIndex, model: str | Place | None, factory: Any, device: str) -> Predictor:
+    """The model that the index was made with.
+
+    Raises:
+        RunError: if its weights are others.
+    """
+    folder = find_model_folder(Place.of(model if model is not None else index.source["model"]))
+    if fingerprint_of_model(folder) != index.source["weights"]:
+        raise RunError(
+            f"{index.dataset.place} was made with other weights than those of {folder}.\n"
+            f"Name the model that it was made with, or make it again: firesteel index {folder} {index.source['uri']}"
+            f" {index.dataset.place} --overwrite"
+        )
+    return Predictor(folder, device=device, model=factory if factory is not None else index.source["factory"])
+
+
+def _tasks(index: VectorIndex, splits: Sequence[str], *, together: bool) -> list[list[tuple[str, int]]]:
+    """Which shards each task reads: about 256 MB, or all."""
+    tasks: list[list[tuple[str, int]]] = []
+    size = _TASK_BYTES
+    for name, split in index.splits(splits).items():
+        for position, shard in enumerate(split.shards):
+            if not tasks or (size + shard.bytes > _TASK_BYTES and not together):
+                tasks.append([])
+                size = 0
+            tasks[-1].append((name, position))
+            size += shard.bytes
+    return tasks
+
+
+__all__ = ["Matches", "Similar", "search", "similar_pictures"]
