@@ -141,7 +141,7 @@ def test_mistakes_are_answered(made: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no layer"):
         firesteel.build_index(made / "run", made / "data", tmp_path / "index", layer="layers.9", engine="local")
     firesteel.prepare(made / "pictures", tmp_path / "small", engine="local", workers=1, size=(4, 4))
-    with pytest.raises(RunError, match="holds 3x4x4 uint8|holds 1x4x4 uint8"):
+    with pytest.raises(RunError, match=r"holds [13]x4x4 uint8"):
         firesteel.build_index(made / "run", tmp_path / "small", tmp_path / "index", engine="local")
     firesteel.train(made / "data", tmp_path / "other", engine="local", model="mlp:hidden=[16]", epochs=1, threads=1)
     with pytest.raises(RunError, match="was made with other weights than those of"):
