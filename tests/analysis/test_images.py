@@ -181,7 +181,7 @@ def test_folders_of_broken_pictures_only_have_an_analysis(tmp_path: Path) -> Non
     ("options", "message"),
     [
         ({"format": "jpg"}, "format must be one of"),
-        ({"schema": "a double"}, "are for tables"),
+        ({"schema": "a double"}, "is for tables"),
         ({"compare": 0}, "compare must be at least 1"),
         ({"workers": 0}, "workers must be at least 1"),
     ],
