@@ -16,6 +16,7 @@ from firesteel.formats.images import EXTENSIONS
 from firesteel.storage import Place
 
 STANDARD_INPUT = "-"
+_READ_BYTES = 1 << 20
 Name = str | os.PathLike[str] | Place
 
 _EXTENSIONS = tuple({extension for extensions in EXTENSIONS.values() for extension in extensions})
@@ -175,8 +176,12 @@ def _no_pictures(what: str, others: int) -> str:
 
 
 def _read_file(place: Place) -> bytes:
-    if place.is_local and not os.path.exists(place.uri):
-        raise StorageError("there is no such file")
+    if place.is_local:
+        if not os.path.exists(place.uri):
+            raise StorageError("there is no such file")
+        if not os.path.isfile(place.uri):  # a pipe, or a device: its size is not known, and may have no end
+            with place.open() as stream:
+                return _read_stream(stream)
     problem = size_problem(place.size())
     if problem is not None:
         raise FormatError(problem)
@@ -184,11 +189,13 @@ def _read_file(place: Place) -> bytes:
 
 
 def _read_stream(stream: IO[bytes]) -> bytes:
-    data = stream.read(MAX_MEMBER_BYTES + 1)
-    problem = size_problem(len(data))
-    if problem is not None:
-        raise FormatError(problem)
-    return data
+    parts, size = [], 0
+    while part := stream.read(_READ_BYTES):
+        parts.append(part)
+        size += len(part)
+        if size > MAX_MEMBER_BYTES:
+            raise FormatError(f"too large: more than {MAX_MEMBER_BYTES} bytes are refused")
+    return b"".join(parts)
 
 
 __all__ = ["STANDARD_INPUT", "Name", "Picture", "Pictures", "is_picture_name", "names_from"]

@@ -89,6 +89,8 @@ def test_a_giant_file_is_not_read(tmp_path: Path) -> None:
         file.truncate(300 << 20)  # sparse: it takes no room
     (found,) = Pictures([tmp_path / "giant.jpg"])
     assert "too large" in _error(found)
+    (endless,) = Pictures(["/dev/zero"])
+    assert "too large" in _error(endless)
 
 
 def test_a_list_of_names_is_read_line_by_line(tmp_path: Path) -> None:
