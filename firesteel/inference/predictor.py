@@ -26,7 +26,7 @@ from firesteel.tables.files import read_file, records_of
 from firesteel.tables.records import Records
 from firesteel.world import World, using_threads
 
-_BATCH_BYTES = {"cpu": 4 << 20, "cuda": 64 << 20}
+_BATCH_BYTES = {"cpu": 2 << 20, "cuda": 64 << 20}
 """Of rows in float32. On a CPU the memory that larger batches take, and give back after each, costs more than they save."""
 
 
@@ -47,7 +47,7 @@ class Predictor:
     Args:
         run: a run directory or a model folder.
         device: auto, cpu or cuda.
-        batch_size: rows a forward pass; None is 8 to 256, by their size: about 4 MB of rows in float32
+        batch_size: rows a forward pass; None is 4 to 256, by their size: about 2 MB of rows in float32
             on a CPU, 64 MB on a GPU.
         model: the factory or its name, for models whose description alone may not be followed.
 
@@ -77,7 +77,7 @@ class Predictor:
         self.description = read_description(folder)
         self._world = World().on_device(device)
         most = _BATCH_BYTES[self._world.torch_device.type] // (4 * math.prod(self.input_shape))
-        self._batch_size = batch_size or min(256, max(8, most))
+        self._batch_size = batch_size or min(256, max(4, most))
         self._model = load_model(folder, self.description, model).to(self._world.torch_device)
         self._normalize = self.description.normalizer(self._world.torch_device)
 
