@@ -26,7 +26,7 @@ DATA = Path(os.environ.get("FIRESTEEL_TEST_DATA", Path(__file__).resolve().paren
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Where tests run in several processes (pytest -n 2), those of one file stay together, and those that share a session of Spark."""
     for item in items:
-        group = "spark" if item.get_closest_marker("spark") else item.nodeid.partition("::")[0]
+        group = "spark" if "spark" in getattr(item, "fixturenames", ()) else item.nodeid.partition("::")[0]
         item.add_marker(pytest.mark.xdist_group(group))
 
 
