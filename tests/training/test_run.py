@@ -148,7 +148,7 @@ def test_classes_that_the_model_does_not_know_are_refused(tmp_path: Path, image_
 def test_a_damaged_weights_file_is_named(run: Path) -> None:
     weights = run / "model" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:100])
-    with pytest.raises(ModelError, match=r"model\.safetensors does not fit"):
+    with pytest.raises(ModelError, match=r"model\.safetensors is damaged"):
         firesteel.Predictor(run)
 
 
@@ -191,8 +191,9 @@ def test_import_of_firesteel_is_cheap() -> None:
 
 def test_the_public_names_are_the_list() -> None:
     assert sorted(firesteel.__all__) == [
-        "Analysis", "Dataset", "Evaluation", "ExportResult", "FiresteelError", "Join", "ModelSummary", "Prediction", "Predictor",
-        "Schema", "TrainResult", "TransformProcess", "__version__", "analyze", "evaluate", "export_images", "prepare",
+        "Analysis", "Dataset", "Evaluation", "ExportResult", "FiresteelError", "ImportResult", "Join", "ModelSummary",
+        "Prediction", "Predictor", "Schema", "TrainResult", "TransformProcess", "__version__", "analyze", "build_index",
+        "compute_features", "evaluate", "export_images", "export_model", "import_model", "merge", "prepare", "similar",
         "summary", "train", "transform",
     ]  # fmt: skip
     for name in firesteel.__all__:
