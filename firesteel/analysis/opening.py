@@ -16,9 +16,9 @@ from firesteel.data.manifest import MANIFEST_NAME, Dataset
 from firesteel.data.sources import FORMATS, Source, open_source
 from firesteel.errors import ConfigError, DataError
 from firesteel.runtime import Runtime, Watch, local_launcher
-from firesteel.specs import did_you_mean
+from firesteel.specs import check_options, did_you_mean
 from firesteel.storage import Place
-from firesteel.tables.options import TableOptions
+from firesteel.tables.options import READING, TableOptions
 from firesteel.tables.schema import Schema
 from firesteel.tables.source import SQL, TABLE, TABLE_FORMATS, is_table, table_format
 
@@ -47,17 +47,19 @@ def analyze_anything(
         raise ConfigError(f"format must be one of {', '.join(formats)}, got {format!r}.{did_you_mean(format, formats)}")
     if compare is not None and compare < 1:
         raise ConfigError(f"compare must be at least 1 picture, got {compare}.")
-    options = TableOptions.reading(reading, schema)
+    check_options("reading a table", reading, READING)
     if not isinstance(source, str | os.PathLike | Place | Dataset):
-        return _analyze_frame(source, schema, watch)
+        return _analyze_given(source, TableOptions.reading(reading, "rows", schema), watch)
     if isinstance(source, str) and source.startswith((SQL, TABLE)):
-        return _analyze_table(source, table_format(source, format), runtime, options, watch)
+        kind = table_format(source, format)
+        return _analyze_table(source, kind, runtime, TableOptions.reading(reading, kind, schema), watch)
     prepared = _prepared(source, format)
     place = prepared.place if prepared is not None else Place.of(source)  # type: ignore[arg-type]
     if prepared is None and is_table(place.uri, format):
         if runtime.engine != "local" and not place.exists():
             raise DataError(f"there is no table at {place}. Check the path; on a cluster every worker must see it.")
-        return _analyze_table(place.uri, table_format(place.uri, format), runtime, options, watch)
+        kind = table_format(place.uri, format)
+        return _analyze_table(place.uri, kind, runtime, TableOptions.reading(reading, kind, schema), watch)
     if schema is not None or reading:
         raise ConfigError(
             f"{'schema' if schema is not None else next(iter(reading))} is for tables; {place} is none. Leave it out, or say the"
@@ -121,18 +123,22 @@ def _analyze_table(where: str, kind: str, runtime: Runtime, options: TableOption
 
     with runtime.session() as spark:
         frame, notes = open_frame(spark, where, kind, options)
-        return _analyze_frame(frame, options.columns, watch, named=where, notes=notes)
+        return _analyze_frame(frame, options.columns, watch, where, notes)
+
+
+def _analyze_given(frame: Any, options: TableOptions, watch: Watch | None) -> Analysis:
+    if not hasattr(frame, "mapInArrow"):
+        raise ConfigError(f"source must be a path, a Dataset or a Spark DataFrame, got {type(frame).__name__}.")
+    from firesteel.spark.tables import without_null_values
+
+    return _analyze_frame(
+        without_null_values(frame, options.null_values), options.columns, watch, "DataFrame", notes=list
+    )
 
 
 def _analyze_frame(
-    frame: DataFrame | Any,
-    schema: Schema | None,
-    watch: Watch | None,
-    named: str = "DataFrame",
-    notes: Callable[[], list[str]] = list,
+    frame: DataFrame, schema: Schema | None, watch: Watch | None, named: str, notes: Callable[[], list[str]]
 ) -> Analysis:
-    if not hasattr(frame, "mapInArrow"):
-        raise ConfigError(f"source must be a path, a Dataset or a Spark DataFrame, got {type(frame).__name__}.")
     from firesteel.spark.analyze import analyze_frame
 
     began = time.monotonic()

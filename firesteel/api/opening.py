@@ -149,7 +149,9 @@ def _open_frame(frame: Any, roles: dict[str, Any], options: dict[str, Any]) -> O
         return Opened(checked(PrepareOptions, options), facts, lambda: engine)
     from firesteel.spark.prepare_table import TableEngine, processed
     from firesteel.spark.tables import open_table
+    from firesteel.tables.options import check_reading
 
+    check_reading(options, "rows")
     chosen, table = table_options(roles, options)
     engine_of_table = TableEngine(*processed(open_table(frame.sparkSession, frame, "auto", table), table))
     return Opened(

@@ -39,11 +39,13 @@ def table_engine(
         DataError: if there is no such file.
     """
     from firesteel.data.preparation import SourceFacts
+    from firesteel.tables.options import check_reading
     from firesteel.tables.process import TransformProcess
     from firesteel.tables.source import listing, table_format
 
     chosen, table = table_options(roles, options)
     kind = table_format(where, chosen.format)
+    check_reading(options, kind)
     parts, size = listing(where)
     if runtime.engine == "local":
         raise ConfigError(

@@ -58,15 +58,17 @@ def transform(
         ConfigError: for a wrong option, or a step that does not fit the schema.
         DataError: if the source cannot be read, or something else lies in the folder.
     """
-    from firesteel.tables.options import TableOptions
+    from firesteel.specs import check_options
+    from firesteel.tables.options import READING, TableOptions
     from firesteel.tables.output import check_apart, check_output
 
     target = Place.of(out)
     given, read = _process(process, schema)
-    options = TableOptions.reading(reading, given.initial_schema if given else None)
+    check_options("reading a table", reading, READING)
     if files is not None and files < 1:
         raise ConfigError(f"files must be at least 1, got {files}.")
     where, kind = _source(source, source_format)
+    options = TableOptions.reading(reading, kind, given.initial_schema if given else None)
     if kind not in ("sql", "table"):
         check_apart(Place.of(where), target)
     if given is not None:

@@ -21,7 +21,7 @@ from firesteel.spark.analyzed_columns import analyzed_columns
 from firesteel.spark.barrier import explain, map_tasks
 from firesteel.spark.expressions import quoted
 from firesteel.spark.places import explained, spark_path
-from firesteel.spark.tables import open_table, open_texts
+from firesteel.spark.tables import open_table, open_texts, without_null_values
 from firesteel.storage import Place
 from firesteel.tables.options import TableOptions
 from firesteel.tables.records import PROBLEM
@@ -112,7 +112,7 @@ def open_frame(
     """
     if kind not in ("csv", "tsv"):
         with explained(where):
-            return _read_frame(spark, where, kind, options), list
+            return without_null_values(_read_frame(spark, where, kind, options), options.null_values), list
     opened = open_table if options.columns is None else open_texts
     table = opened(spark, where, kind, options)
     observed = Observation(f"broken-{secrets.token_hex(4)}")

@@ -8,7 +8,7 @@ of a record is wrong. So prediction, which needs no Spark, reads files in the sa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -142,16 +142,16 @@ def read_table(
         schema: names, types and valid values of the columns; None infers the types of all rows' texts, and takes those that
             Parquet, tables and queries have.
         columns: that are wanted, and checked; None is all of the schema.
-        options: header, delimiter, quote, escape, multiline, charset, null_values: see :class:`TableOptions`.
+        options: header, delimiter, quote, escape, multiline, charset, null_values, as far as such a table has them: see
+            :class:`TableOptions`.
 
     Raises:
         ConfigError: for a wrong option, or a column that is not there.
         DataError: if there is nothing to read, or the header is not sound.
         ResourceError: if the session has no connector for that storage.
     """
-    from firesteel.training.job import checked
-
-    chosen: TableOptions = checked(TableOptions, options | {"columns": Schema.parse(schema) if schema else None})
+    kind = table_format(where, format) if isinstance(where, str) else "rows"
+    chosen = TableOptions.reading(options, kind, Schema.parse(schema) if schema else None)
     table = open_table(spark, where, format, chosen)
     return table if columns is None else only(table, columns)
 
@@ -176,6 +176,20 @@ def open_texts(spark: SparkSession, where: str, kind: str, options: TableOptions
         lines, reader, dialect = _open_lines(spark, where, kind, options)
     schema = Schema(columns=tuple(Column(name=name, type="string") for name in reader.layout))
     return TableFrame(lines, reader, schema, reader.layout, dialect)
+
+
+def without_null_values(frame: DataFrame, null_values: Sequence[str]) -> DataFrame:
+    """A DataFrame whose texts are missing where they are one of these; of the others none is changed."""
+    from pyspark.sql import functions as F
+
+    texts = {each.name for each in frame.schema.fields if each.dataType.typeName() == "string"}
+    if not null_values or not texts:
+        return frame
+    columns = {name: F.col(quoted(name)) for name in frame.columns}
+    return frame.select(*(
+        F.when(~F.trim(column).isin(*null_values), column).alias(name) if name in texts else column
+        for name, column in columns.items()
+    ))  # fmt: skip
 
 
 def only(table: TableFrame, names: Iterable[str]) -> TableFrame:
@@ -299,4 +313,4 @@ def _single_columns(frame: DataFrame) -> tuple[Schema, dict[str, str]]:
     return Schema(columns=tuple(columns)), other
 
 
-__all__ = ["TableFrame", "only", "open_table", "open_texts", "read_table", "spark_path"]
+__all__ = ["TableFrame", "only", "open_table", "open_texts", "read_table", "spark_path", "without_null_values"]

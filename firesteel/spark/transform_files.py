@@ -17,7 +17,7 @@ from firesteel.errors import DataError
 from firesteel.spark.actions import interruptible
 from firesteel.spark.expressions import column_of, quoted
 from firesteel.spark.places import spark_path
-from firesteel.spark.tables import open_texts
+from firesteel.spark.tables import open_texts, without_null_values
 from firesteel.spark.transform import filled, schema_of, transformed
 from firesteel.storage import Place
 from firesteel.tables.expressions import SPARK_TYPES, Ref
@@ -142,6 +142,7 @@ def _opened(
             frame = spark.read.parquet(spark_path(source))
         else:
             frame = spark.sql(source.removeprefix(SQL)) if kind == "sql" else spark.table(source.removeprefix(TABLE))
+        frame = without_null_values(frame, options.null_values)
         return frame, process(options.columns or schema_of(frame)), None
     except _SPARK_ERRORS as error:
         raise _failed(source, error) from error
@@ -170,7 +171,8 @@ def _read_sequences(spark: SparkSession, where: str, options: TableOptions, sche
         columnNameOfCorruptRecord=RECORD, multiLine=options.multiline, encoding=options.charset
     ).schema(f"{texts}, {RECORD} string")
     problem = F.when(F.col(RECORD).isNotNull(), F.concat(F.lit("is no JSON object: "), F.substring(RECORD, 1, 60)))
-    return reader.json(spark_path(where)).withColumn(PROBLEM, problem)
+    frame = reader.json(spark_path(where)).withColumn(PROBLEM, problem)
+    return without_null_values(frame, options.null_values)
 
 
 def _read_type(column: Column) -> str:

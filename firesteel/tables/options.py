@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
@@ -16,6 +16,9 @@ from firesteel.tables.times import check_time
 
 READING = ("header", "delimiter", "quote", "escape", "multiline", "charset", "null_values")
 """Options that say how the text of a table is read."""
+
+_READING_OF = {"csv": READING, "tsv": READING, "json": ("multiline", "charset", "null_values")}
+"""Those that a format has; texts that mean a missing value occur in all others, too."""
 
 _HOW: dict[str, tuple[How, ...]] = {
     "string": ("onehot", "index"), "categorical": ("onehot", "index"), "integer": ("number",), "long": ("number",),
@@ -102,19 +105,21 @@ class TableOptions(BaseModel):
         return {name: _missing(how) for name, how in value.items()}
 
     @classmethod
-    def reading(cls, given: Mapping[str, Any], schema: Schema | None = None) -> TableOptions:
+    def reading(cls, given: Mapping[str, Any], kind: str, schema: Schema | None = None) -> TableOptions:
         """Of those that say how a table is read, and no more.
 
         Args:
             given: header, delimiter, quote, escape, multiline, charset, null_values, or some of them.
+            kind: of the table, see :func:`check_reading`.
             schema: the columns.
 
         Raises:
-            ConfigError: for one that is wrong, or another.
+            ConfigError: for one that is wrong, another, or one that such a table does not have.
         """
         from firesteel.training.job import checked
 
         check_options("reading a table", given, READING)
+        check_reading(given, kind)
         options: TableOptions = checked(cls, {**given, "columns": schema})
         return options
 
@@ -211,6 +216,24 @@ class TableOptions(BaseModel):
         return given, 0.0  # type: ignore[return-value]
 
 
+def check_reading(given: Iterable[str], kind: str) -> None:
+    """Refuse options that say how a text is read where there is none, or another.
+
+    Args:
+        given: names of options, also such as have nothing to do with reading.
+        kind: csv, tsv, json, parquet, sql, table, or rows (a DataFrame).
+
+    Raises:
+        ConfigError: naming the first.
+    """
+    allowed = _READING_OF.get(kind, ("null_values",))
+    for name in given:
+        if name in READING and name not in allowed:
+            where = [each for each in ("csv", "tsv", "json") if name in _READING_OF[each]]
+            named = {"sql": "a query", "table": "a table of Spark's catalogue", "rows": "a DataFrame"}.get(kind, kind)
+            raise ConfigError(f"{name} is for {' and '.join(where)}; this is {named}. Leave it out.")
+
+
 def _missing(how: str | float) -> str | float:
     if how in ("quarantine", "mean", "category"):
         return how
@@ -251,4 +274,4 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names) if len(names) <= 12 else f"{', '.join(names[:12])}, ... ({len(names)})"
 
 
-__all__ = ["READING", "TableOptions"]
+__all__ = ["READING", "TableOptions", "check_reading"]

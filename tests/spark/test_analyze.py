@@ -186,6 +186,20 @@ def test_broken_records_are_left_out_and_said(spark: Any, tmp_path: Path) -> Non
         analysed(tmp_path / "x.csv", spark=spark, encoding="utf-8")
 
 
+def test_texts_that_mean_a_missing_value_do_so_in_every_source(spark: Any, tmp_path: Path) -> None:
+    frame = spark.createDataFrame([("a", 1), (" NA ", 2), (None, 3)], "t string, n int")
+    frame.write.json(str(tmp_path / "x.json"))
+    frame.write.parquet(str(tmp_path / "x.parquet"))
+    for source in (str(tmp_path / "x.json"), str(tmp_path / "x.parquet"), frame):
+        assert (analysed(source, spark=spark)["t"].missing, analysed(source, spark=spark)["t"].count) == (1, 2)
+        found = analysed(source, spark=spark, null_values=["NA"])
+        assert (found.rows, found["t"].missing, found["t"].count, found["n"].count) == (3, 2, 1, 3)
+    with pytest.raises(ConfigError, match="delimiter is for csv and tsv; this is parquet"):
+        analysed(tmp_path / "x.parquet", spark=spark, delimiter=";")
+    with pytest.raises(ConfigError, match="delimiter is for csv and tsv; this is a DataFrame"):
+        analysed(frame, spark=spark, delimiter=";")
+
+
 def test_queries_and_tables_of_the_catalogue(spark: Any) -> None:
     assert analysed("spark-sql:SELECT id, array(id) AS ids FROM range(5)", spark=spark)["ids"].type == "array"
     spark.createDataFrame([(1,)], "x int").createOrReplaceTempView("of_one")

@@ -115,6 +115,17 @@ def test_queries_are_transformed(tmp_path: Path, spark: Any) -> None:
     assert written(tmp_path / "out") == [("1",), ("2",), ("3",)]
 
 
+def test_texts_that_mean_a_missing_value_do_so_in_parquet(tmp_path: Path, spark: Any) -> None:
+    spark.createDataFrame([("a",), ("NA",)], "t string").write.parquet(str(tmp_path / "in.parquet"))
+    process = tmp_path / "p.yaml"
+    process.write_text("steps: [{do: rename, columns: {t: s}}]")
+    source = tmp_path / "in.parquet"
+    result = firesteel.transform(source, tmp_path / "out", process, spark=spark, null_values=["NA"])
+    assert (result.rows_written, result.nulls) == (2, {"s": 1})
+    with pytest.raises(ConfigError, match="delimiter is for csv and tsv; this is parquet"):
+        firesteel.transform(source, tmp_path / "no", process, spark=spark, delimiter=";")
+
+
 def test_an_empty_table_stays_one(tmp_path: Path, spark: Any) -> None:
     (tmp_path / "in.csv").write_text("n,t,s\n")
     result = firesteel.transform(tmp_path / "in.csv", tmp_path / "out", PROCESS, spark=spark)
