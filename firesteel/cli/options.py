@@ -13,6 +13,8 @@ Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and Spark'
 Engine = Annotated[
     str | None, typer.Option(help="spark or local. Default: spark if a master is given or configured, else local.")
 ]
+Workers = Annotated[int | None, typer.Option(help="Processes of the local engine. Default: one a core.")]
+OverwriteDataset = Annotated[bool, typer.Option("--overwrite", help="Replace another dataset in that folder.")]
 Master = Annotated[str | None, typer.Option(help="Spark master, for example local[2], spark://host:7077, yarn.")]
 ModelOption = Annotated[
     str | None, typer.Option("--model", help="MODULE:FACTORY, where the model's own description may not be followed.")

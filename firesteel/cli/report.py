@@ -47,6 +47,14 @@ def accounting(counts: Counts) -> str:
     )
 
 
+def report_prepared(result: Prepared, *, as_json: bool) -> None:
+    """The dataset on standard output, in a few lines or as JSON."""
+    if as_json:
+        print_json(prepared_as_json(result))
+    else:
+        show_prepared(result)
+
+
 def show_prepared(result: Prepared) -> None:
     """The dataset in a few lines."""
     manifest, place = result.dataset.manifest, result.dataset.place

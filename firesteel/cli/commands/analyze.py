@@ -18,6 +18,7 @@ from firesteel.cli.options import (
     Multiline,
     NullValue,
     Quote,
+    Workers,
     reading_options,
 )
 from firesteel.cli.output import answering, console, print_json
@@ -59,7 +60,7 @@ def analyze(
     picture_field: Annotated[str | None, typer.Option(help="bson: its pictures. Default: imgs.picture")] = None,
     engine: Engine = None,
     master: Master = None,
-    workers: Annotated[int | None, typer.Option(help="Processes of the local engine. Default: one a core.")] = None,
+    workers: Workers = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:

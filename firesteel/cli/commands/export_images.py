@@ -21,6 +21,7 @@ from firesteel.cli.options import (
     Master,
     PictureField,
     SplitColumn,
+    Workers,
     format_options,
 )
 from firesteel.cli.output import answering, console, print_json
@@ -44,7 +45,7 @@ def export_images(
     check: Annotated[str, typer.Option(help="full: decode every picture; header: look at its head.")] = "full",
     engine: Engine = None,
     master: Master = None,
-    workers: Annotated[int | None, typer.Option(help="Processes of the local engine. Default: one a core.")] = None,
+    workers: Workers = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:

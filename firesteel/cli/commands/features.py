@@ -6,8 +6,16 @@ from typing import Annotated
 
 import typer
 
-from firesteel.cli.options import Debug, Device, Engine, Json, Master
-from firesteel.cli.output import answering, console, print_json
+from firesteel.cli.options import (
+    Debug,
+    Device,
+    Engine,
+    Json,
+    Master,
+    OverwriteDataset,
+    Workers,
+)
+from firesteel.cli.output import answering, console
 
 
 def features(
@@ -24,17 +32,17 @@ def features(
         str | None, typer.Option(metavar="LAYER,...", help="Begins anew. Default: the last, if the classes differ.")
     ] = None,
     device: Device = "auto",
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace another dataset in that folder.")] = False,
+    overwrite: OverwriteDataset = False,
     engine: Engine = None,
     master: Master = None,
-    workers: Annotated[int | None, typer.Option(help="Processes of the local engine. Default: one a core.")] = None,
+    workers: Workers = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Compute once what the frozen layers of a network give for every row; `train FEATURES RUN` trains the others."""
     with answering(debug, stopped=lambda: "Stopped. Nothing was written; what was there before is there still."):
         from firesteel import api
-        from firesteel.cli.report import prepared_as_json, show_prepared
+        from firesteel.cli.report import report_prepared
         from firesteel.monitoring.progress import watching_preparation
 
         result = api.compute_features(
@@ -52,7 +60,4 @@ def features(
             watch=watching_preparation(console),
             debug=debug,
         )
-        if as_json:
-            print_json(prepared_as_json(result))
-        else:
-            show_prepared(result)
+        report_prepared(result, as_json=as_json)

@@ -6,7 +6,16 @@ from typing import Annotated
 
 import typer
 
-from firesteel.cli.options import Debug, Device, Engine, Json, Master, ModelOption
+from firesteel.cli.options import (
+    Debug,
+    Device,
+    Engine,
+    Json,
+    Master,
+    ModelOption,
+    OverwriteDataset,
+    Workers,
+)
 from firesteel.cli.output import answering, console, print_json
 
 
@@ -20,10 +29,10 @@ def index(
     pool: Annotated[str, typer.Option(help="auto, average or flatten: what becomes of feature maps.")] = "auto",
     device: Device = "auto",
     model: ModelOption = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace another dataset in that folder.")] = False,
+    overwrite: OverwriteDataset = False,
     engine: Engine = None,
     master: Master = None,
-    workers: Annotated[int | None, typer.Option(help="Processes of the local engine. Default: one a core.")] = None,
+    workers: Workers = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:

@@ -6,24 +6,31 @@ from typing import Annotated
 
 import typer
 
-from firesteel.cli.options import Debug, Engine, Json, Master
-from firesteel.cli.output import answering, console, print_json
+from firesteel.cli.options import (
+    Debug,
+    Engine,
+    Json,
+    Master,
+    OverwriteDataset,
+    Workers,
+)
+from firesteel.cli.output import answering, console
 
 
 def merge(
     datasets: Annotated[list[str], typer.Argument(metavar="DATASET...", help="Two or more, with rows of one kind.")],
     merged: Annotated[str, typer.Argument(metavar="MERGED", help="Folder for the result.")],
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace another dataset in that folder.")] = False,
+    overwrite: OverwriteDataset = False,
     engine: Engine = None,
     master: Master = None,
-    workers: Annotated[int | None, typer.Option(help="Processes of the local engine. Default: one a core.")] = None,
+    workers: Workers = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Make one dataset of several: rows keep their split, classes of one name are one class."""
     with answering(debug, stopped=lambda: "Stopped. Nothing was written; what was there before is there still."):
         from firesteel import api
-        from firesteel.cli.report import prepared_as_json, show_prepared
+        from firesteel.cli.report import report_prepared
         from firesteel.monitoring.progress import watching_preparation
 
         result = api.merge(
@@ -36,7 +43,4 @@ def merge(
             watch=watching_preparation(console),
             debug=debug,
         )
-        if as_json:
-            print_json(prepared_as_json(result))
-        else:
-            show_prepared(result)
+        report_prepared(result, as_json=as_json)

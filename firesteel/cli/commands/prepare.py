@@ -25,13 +25,15 @@ from firesteel.cli.options import (
     Master,
     Multiline,
     NullValue,
+    OverwriteDataset,
     PictureField,
     Quote,
     SplitColumn,
+    Workers,
     format_options,
     reading_options,
 )
-from firesteel.cli.output import answering, console, print_json
+from firesteel.cli.output import answering, console
 
 
 def prepare(
@@ -116,17 +118,17 @@ def prepare(
     learn_categories: Annotated[
         int | None, typer.Option(metavar="N", help="Table: the N most frequent strings of a column are categories.")
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace another dataset in that folder.")] = False,
+    overwrite: OverwriteDataset = False,
     engine: Engine = None,
     master: Master = None,
-    workers: Annotated[int | None, typer.Option(help="Processes of the local engine. Default: one a core.")] = None,
+    workers: Workers = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Decode or encode a source once, into a split and sharded dataset that training reads at full speed."""
     with answering(debug, stopped=lambda: "Stopped. Nothing was written; what was there before is there still."):
         from firesteel import api
-        from firesteel.cli.report import prepared_as_json, show_prepared
+        from firesteel.cli.report import report_prepared
         from firesteel.monitoring.progress import watching_preparation
 
         table: dict[str, Any] = {
@@ -161,7 +163,4 @@ def prepare(
             debug=debug,
             **{name: value for name, value in table.items() if value is not None},
         )
-        if as_json:
-            print_json(prepared_as_json(result))
-        else:
-            show_prepared(result)
+        report_prepared(result, as_json=as_json)
