@@ -83,6 +83,10 @@ def _cut(network: nn.Module, still: Collection[nn.Module], input_shape: tuple[in
     quiet = {name for name, module in network.named_modules() if any(module is each for each in still)}
     example = torch.zeros(_TRIAL_ROWS, *input_shape)
     graph = network if isinstance(network, Graph) else as_graph(network, example)[0]
+    if graph.rows is not None:
+        raise ModelError(
+            f"the network takes exactly {graph.rows} row{'s' * (graph.rows > 1)} at a time, as its file says: it cannot be cut."
+        )
     stored = graph.options
     layers = {layer["name"]: LayerSpec.model_validate(layer) for layer in stored["layers"]}
     steps = [StepSpec.model_validate(step) for step in stored["steps"]]
@@ -134,7 +138,7 @@ def _is_fixed(step: StepSpec, layers: dict[str, LayerSpec], learns: set[str], qu
         return True
     if any(is_part_of(name, (step.layer,)) for name in learns):
         return False
-    if "Dropout" in layers[step.layer].type:
+    if "Dropout" in layers[step.layer].type or layers[step.layer].options.get("dropout"):  # of a recurrent layer
         return is_part_of(step.layer, quiet)
     # A norm without parameters of its own stands still only where it is said to.
     free = "Norm" in layers[step.layer].type and layers[step.layer].options.get("affine") is False

@@ -74,13 +74,15 @@ def _freeze_until(model: nn.Module, until: str, head: tuple[str, ...]) -> list[n
             f"freeze_until: {until!r} is no layer of the network.{did_you_mean(until, layers)} It has {_some(layers)}."
         )
     last = max(number for number, name in enumerate(names) if is_part_of(name, found[-1:]))
+    frozen = {name for name in names[: last + 1] if not is_part_of(name, head)}
     still = []
     for name in names[: last + 1]:
-        if is_part_of(name, head):
+        if name not in frozen:
             continue
         for parameter in modules[name].parameters(recurse=False):
             parameter.requires_grad_(False)
-        if not any(True for _ in modules[name].children()):
+        # A module of others may compute something of its own, as the dropout of nn.MultiheadAttention: still if all of it is.
+        if all(f"{name}.{inner}" in frozen for inner, _ in modules[name].named_modules() if inner):
             still.append(modules[name])
     return still
 

@@ -19,8 +19,15 @@ def test_up_to_a_layer_nothing_learns_and_nothing_moves() -> None:
     still = freeze(model, until="norm", head=("head",))
     assert learning(model) == {"fc.weight", "fc.bias", "head.weight", "head.bias"}
     names = {name for name, module in model.named_modules() if module in still}
-    assert names == {"first.0", "first.1", "first.2", "second", "norm"}
+    assert names == {"first", "first.0", "first.1", "first.2", "second", "norm"}
     assert still_norms(model) == [model.first[1], model.norm]
+
+
+def test_a_layer_that_computes_beside_its_parts_stands_still_too() -> None:
+    """The dropout of an attention is no layer of its own."""
+    model = torch.nn.Sequential(torch.nn.MultiheadAttention(8, 2, dropout=0.5), torch.nn.Linear(8, 2))
+    assert model[0] in freeze(model, until="0")
+    assert model[0] not in freeze(model, until="0", head=("0.out_proj",))
 
 
 def test_of_several_layers_the_last_counts_and_a_new_head_learns_in_any_case() -> None:
