@@ -53,22 +53,25 @@ class World:
     brought: str | None = None
 
     def on_device(self, wanted: str) -> World:
-        """This world with ``auto``, ``cpu`` or ``cuda`` resolved to the device of this worker.
+        """This world with ``auto``, ``cpu``, ``cuda`` or ``cuda:N`` resolved to the device of this worker.
 
         Workers on one host take its GPUs in turn; where there are more workers than GPUs they share them.
 
         Raises:
-            ResourceError: if ``cuda`` is wanted and this host has none.
+            ResourceError: if a GPU is wanted and this host does not have it.
         """
         import torch
 
-        gpus = torch.cuda.device_count() if wanted in ("auto", "cuda") and torch.cuda.is_available() else 0
-        if wanted == "cuda" and not gpus:
+        kind, _, number = wanted.partition(":")
+        gpus = usable_gpus(kind)
+        if kind == "cuda" and gpus <= int(number or 0):
             raise ResourceError(
-                f'device "cuda" needs a GPU, but torch {torch.__version__} sees none on {self.host}.\n'
+                f"device {wanted!r} is no GPU of {self.host}, which has {gpus}."
+                if gpus
+                else f'device "{wanted}" needs a GPU, but torch {torch.__version__} sees none on {self.host}.\n'
                 "Use --device cpu or auto, or install a CUDA build of torch there."
             )
-        return replace(self, device=f"cuda:{self.local_rank % gpus}" if gpus else "cpu")
+        return replace(self, device=f"cuda:{number or self.local_rank % gpus}" if gpus else "cpu")
 
     @property
     def default_threads(self) -> int:
@@ -85,17 +88,46 @@ class World:
         return f"rank {self.rank} of {self.world_size} on {self.host} ({self.device})"
 
 
-@contextlib.contextmanager
-def using_threads(threads: int) -> Iterator[None]:
-    """Let torch compute with so many threads; afterwards as before."""
+def usable_gpus(wanted: str) -> int:
+    """How many GPUs this process sees and may use, if ``auto``, ``cpu`` or ``cuda`` is wanted."""
+    if wanted == "cpu":
+        return 0
     import torch
 
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
+
+
+_threads: list[tuple[object, int]] = []
+"""What is asked of torch at this time, and below all what it had before anything was asked."""
+_threads_lock = threading.Lock()
+
+
+@contextlib.contextmanager
+def using_threads(threads: int | None) -> Iterator[None]:
+    """Let torch compute with so many threads, None as it does; afterwards as before.
+
+    The number is one for the process. Of blocks that overlap, as those of iterators do, the newest counts, and the last that
+    ends restores what was before the first.
+    """
+    if threads is None:
+        yield
+        return
+    import torch
+
+    own = object()
+    with _threads_lock:
+        if not _threads:
+            _threads.append((None, torch.get_num_threads()))
+        _threads.append((own, threads))
+        torch.set_num_threads(threads)
     try:
         yield
     finally:
-        torch.set_num_threads(before)
+        with _threads_lock:
+            _threads[:] = [each for each in _threads if each[0] is not own]
+            torch.set_num_threads(_threads[-1][1])
+            if len(_threads) == 1:
+                _threads.clear()
 
 
 @dataclass(frozen=True)

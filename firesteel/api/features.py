@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
-from firesteel.api.paths import Path, refuse_inside
+from firesteel.api.paths import Path
 from firesteel.data.manifest import Dataset
 from firesteel.runtime import Runtime, Watch
 from firesteel.storage import Place
@@ -50,7 +48,7 @@ def compute_features(
         device: where the layers are computed.
         overwrite: replace another dataset in that folder.
         engine, master, spark, debug: see :class:`Runtime`.
-        workers: processes of the local engine; None is one a core. Spark takes as many tasks as it has slots.
+        workers: processes of the local engine; None is one a GPU, else one a core. Spark takes as many tasks as it has slots.
         watch: shows the progress.
 
     Returns:
@@ -61,31 +59,19 @@ def compute_features(
         ModelError: if the network cannot be cut there.
         RunError: if there is no model.
     """
-    from firesteel.api.opening import engine_maker
-    from firesteel.data.commit import prepare_dataset
-    from firesteel.data.preparation import PrepareOptions, SourceFacts
+    from firesteel.api.opening import prepare_computed
     from firesteel.models.transfer.features import FeatureSource
 
-    runtime = Runtime(engine, master, spark, debug=debug)
     opened = dataset if isinstance(dataset, Dataset) else Dataset.open(Place.of(dataset))
     patterns = tuple(part.strip() for part in train_only.split(",")) if isinstance(train_only, str) else train_only
-    cores = len(os.sched_getaffinity(0))
-    processes = workers or cores
-    source = FeatureSource.of(
-        opened, Place.of(model), freeze_until=freeze_until, train_only=tuple(patterns), replace_head=replace_head,
-        device=device, threads=1 if runtime.uses_spark else max(1, cores // processes),
+
+    def source(threads: int | None) -> FeatureSource:
+        return FeatureSource.of(
+            opened, Place.of(model), freeze_until=freeze_until, train_only=tuple(patterns), replace_head=replace_head,
+            device=device, threads=threads,
+        )  # fmt: skip
+
+    return prepare_computed(
+        source, Place.of(features), Runtime(engine, master, spark, debug=debug), workers, device,
+        what="dataset of features", overwrite=overwrite, watch=watch,
     )  # fmt: skip
-    place = Place.of(features)
-    refuse_inside(place, source, "dataset of features")
-    runtime.check(1)
-    facts = SourceFacts(
-        source.description(),
-        source.fingerprint_parts(),
-        source.array,
-        source.class_names(),
-        source.declared_splits(),
-        [],
-    )
-    with contextlib.ExitStack() as stack:
-        make = engine_maker(source, runtime, processes, stack)
-        return prepare_dataset(facts, make, place, PrepareOptions(), overwrite=overwrite, watching=watch)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
@@ -47,31 +46,20 @@ def merge(
         ConfigError: if their rows are of different kinds.
         DatasetError: if one is no dataset, or something else lies in the folder.
     """
-    from firesteel.api.opening import engine_maker
+    from firesteel.api.opening import facts_of, prepare_source
     from firesteel.api.paths import refuse_inside
-    from firesteel.data.commit import prepare_dataset
-    from firesteel.data.preparation import PrepareOptions, SourceFacts
+    from firesteel.data.preparation import PrepareOptions
     from firesteel.data.sources.merged import MergedSource
 
-    runtime = Runtime(engine, master, spark, debug=debug)
     source, place = MergedSource.of([Place.of(each) for each in datasets]), Place.of(merged)
     for member in source.members:
         refuse_inside(place, member, "dataset")
-    runtime.check(1)
     options = PrepareOptions(encoding=source.feature.encoding)
     if source.array is None:
         channels, height, width = source.feature.shape
         options = options.model_copy(update={"size": (height, width), "channels": channels})
     about = {"uri": [member.place.uri for member in source.members], "format": "datasets"}
-    facts = SourceFacts(
-        about,
-        source.fingerprint_parts(),
-        source.array,
-        source.class_names(),
-        source.declared_splits(),
-        [],
-        in_order=True,
-    )
-    with contextlib.ExitStack() as stack:
-        make = engine_maker(source, runtime, workers, stack)
-        return prepare_dataset(facts, make, place, options, overwrite=overwrite, watching=watch)
+    return prepare_source(
+        source, facts_of(source, about, in_order=True), place, Runtime(engine, master, spark, debug=debug), workers, options,
+        what="dataset", overwrite=overwrite, watch=watch,
+    )  # fmt: skip

@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING, Any
 from firesteel.api.paths import Path, refuse_inside
 from firesteel.api.tables import refuse_table_options, table_engine, table_options
 from firesteel.errors import ConfigError
-from firesteel.runtime import Runtime, local_launcher
+from firesteel.runtime import Runtime, Watch, local_launcher
 from firesteel.storage import Place
+from firesteel.world import usable_gpus
 
 if TYPE_CHECKING:
+    from firesteel.data.commit import Prepared
     from firesteel.data.preparation import PrepareOptions, SourceFacts
     from firesteel.data.sources import Source
+    from firesteel.data.sources.computed import ComputedSource
 
 
 @dataclass(frozen=True)
@@ -84,22 +87,105 @@ def _open_source(
     stack: contextlib.ExitStack,
     what: str,
 ) -> Opened:
-    from firesteel.data.preparation import SourceFacts
     from firesteel.data.sources import open_source
 
     source = open_source(Place.of(where), options.format, **options.format_options)
     refuse_inside(place, source, what)
     runtime.check(1)
-    facts = SourceFacts(
-        {"uri": Place.of(where).uri, "format": type(source).__name__.removesuffix("Source").lower()},
+    facts = facts_of(
+        source, {"uri": Place.of(where).uri, "format": type(source).__name__.removesuffix("Source").lower()}
+    )
+    return Opened(options, facts, engine_maker(source, runtime, workers, stack), source)
+
+
+def facts_of(source: Source, about: dict[str, Any], *, in_order: bool = False) -> SourceFacts:
+    """What is known of a source without reading its rows.
+
+    Args:
+        source: any.
+        about: what the manifest says of it.
+        in_order: whether its classes are numbered in their order.
+    """
+    from firesteel.data.preparation import SourceFacts
+
+    return SourceFacts(
+        about,
         source.fingerprint_parts(),
         source.array,
         source.class_names(),
         source.declared_splits(),
         source.notes(),
+        in_order,
     )
 
-    return Opened(options, facts, engine_maker(source, runtime, workers, stack), source)
+
+def prepare_source(
+    source: Source,
+    facts: SourceFacts,
+    place: Place,
+    runtime: Runtime,
+    workers: int | None,
+    options: PrepareOptions | None = None,
+    *,
+    what: str,
+    overwrite: bool,
+    watch: Watch | None,
+) -> Prepared:
+    """Make a dataset of a source that has been opened.
+
+    Args:
+        source: that tasks can read themselves.
+        facts: of it.
+        place: for the dataset.
+        runtime: what reads it.
+        workers: processes of the local engine; None is one a core.
+        options: of the preparation; None is the usual ones.
+        what: is made, for messages.
+        overwrite: replace another dataset in that folder.
+        watch: shows the progress.
+
+    Raises:
+        ConfigError: if it would take the place of what it is made of.
+        DatasetError: if something else lies there.
+    """
+    from firesteel.data.commit import prepare_dataset
+    from firesteel.data.preparation import PrepareOptions
+
+    refuse_inside(place, source, what)
+    runtime.check(1)
+    with contextlib.ExitStack() as stack:
+        make = engine_maker(source, runtime, workers, stack)
+        return prepare_dataset(facts, make, place, options or PrepareOptions(), overwrite=overwrite, watching=watch)
+
+
+def prepare_computed(
+    open_source: Callable[[int | None], ComputedSource],
+    place: Place,
+    runtime: Runtime,
+    workers: int | None,
+    device: str,
+    *,
+    what: str,
+    overwrite: bool,
+    watch: Watch | None,
+) -> Prepared:
+    """Make a dataset of what a network computes of another.
+
+    Args:
+        open_source: for a number of torch's threads in each process.
+        place: for the dataset.
+        runtime: what computes it.
+        workers: processes of the local engine; None is one a GPU, if there is one that may be used, else one a core.
+        device: auto, cpu or cuda.
+        what: is made, for messages.
+        overwrite: replace another dataset in that folder.
+        watch: shows the progress.
+    """
+    cores = len(os.sched_getaffinity(0))
+    processes = workers or (cores if runtime.uses_spark else usable_gpus(device) or cores)
+    source = open_source(1 if runtime.uses_spark else max(1, cores // processes))
+    facts = facts_of(source, source.about.model_dump(mode="json"), in_order=True)
+    return prepare_source(source, facts, place, runtime, processes, what=what, overwrite=overwrite, watch=watch)
 
 
 def engine_maker(

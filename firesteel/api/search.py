@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from firesteel.api.paths import Path, refuse_inside
+from firesteel.api.paths import Path
 from firesteel.data.manifest import Dataset
 from firesteel.errors import ConfigError
 from firesteel.runtime import Runtime, Watch
@@ -50,7 +48,7 @@ def build_index(
         device: where the layers are computed.
         overwrite: replace another dataset in that folder.
         engine, master, spark, debug: see :class:`Runtime`.
-        workers: processes of the local engine; None is one a core. Spark takes as many tasks as it has slots.
+        workers: processes of the local engine; None is one a GPU, else one a core. Spark takes as many tasks as it has slots.
         watch: shows the progress.
 
     Returns:
@@ -60,33 +58,20 @@ def build_index(
         ConfigError: for a wrong option, or a layer that the network does not have.
         RunError: if there is no model, or it takes other rows.
     """
-    from firesteel.api.opening import engine_maker
-    from firesteel.data.commit import prepare_dataset
-    from firesteel.data.preparation import PrepareOptions, SourceFacts
+    from firesteel.api.opening import prepare_computed
     from firesteel.search.index import IndexSource
 
-    runtime = Runtime(engine, master, spark, debug=debug)
     opened = dataset if isinstance(dataset, Dataset) else Dataset.open(Place.of(dataset))
-    cores = len(os.sched_getaffinity(0))
-    processes = workers or cores
-    source = IndexSource.of(
-        opened, Place.of(model), factory=factory, layer=layer, pool=pool, device=device,
-        threads=1 if runtime.uses_spark else max(1, cores // processes),
+
+    def source(threads: int | None) -> IndexSource:
+        return IndexSource.of(
+            opened, Place.of(model), factory=factory, layer=layer, pool=pool, device=device, threads=threads
+        )
+
+    return prepare_computed(
+        source, Place.of(index), Runtime(engine, master, spark, debug=debug), workers, device,
+        what="index", overwrite=overwrite, watch=watch,
     )  # fmt: skip
-    place = Place.of(index)
-    refuse_inside(place, source, "index")
-    runtime.check(1)
-    facts = SourceFacts(
-        source.description(),
-        source.fingerprint_parts(),
-        source.array,
-        source.class_names(),
-        source.declared_splits(),
-        [],
-    )
-    with contextlib.ExitStack() as stack:
-        make = engine_maker(source, runtime, processes, stack)
-        return prepare_dataset(facts, make, place, PrepareOptions(), overwrite=overwrite, watching=watch)
 
 
 def similar(
@@ -116,7 +101,7 @@ def similar(
         model: where the model of the index lies now; None is where it was.
         factory: of the network, where the model's description alone may not be followed.
         device: auto, cpu or cuda.
-        sheet: PNG to write when all are found: the pictures, and what is similar to them (at most 100 pictures).
+        sheet: PNG to write when all are found: the pictures, and what is similar to them (at most 100 pictures, with 20 each).
         engine, master, spark, debug: see :class:`Runtime`; with Spark each task searches a part of the index.
 
     Yields:
@@ -141,7 +126,7 @@ def similar(
         opened, names, Runtime(engine, master, spark, debug=debug), top=top, splits=splits,
         model=None if model is None else Place.of(model), factory=factory, device=device,
     )  # fmt: skip
-    return found if sheet is None else _with_sheet(found, Place.of(sheet), opened.source["uri"])
+    return found if sheet is None else _with_sheet(found, Place.of(sheet), opened.about.uri)
 
 
 def _with_sheet(found: Iterator[Matches], sheet: Place, dataset: str) -> Iterator[Matches]:

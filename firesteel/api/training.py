@@ -111,10 +111,8 @@ def train(
         if init_from is not None:
             options["init_from"] = initial_weights(str(init_from)).uri
         workers = runtime.default_workers() if workers is None else workers
-        given_model = model
-        model = "cnn" if model is None and from_model is None else model
         if direct or _is_frame(dataset):
-            check_options_early("cnn" if from_model is not None else model, options)
+            check_options_early("cnn" if model is None else model, options)
             lanes = options.get("lanes") or workers_of(workers)[1]
             rows = stack.enter_context(opened_directly(dataset, Place.of(run), runtime, given, lanes))
             opened, data, runtime = rows.dataset, rows.data, rows.runtime
@@ -122,12 +120,8 @@ def train(
         else:
             _refuse_preparation(given)
             opened, data = _opened(dataset), None  # type: ignore[arg-type]
-        notes: list[str] = []
-        if from_model is not None:
-            model, options, notes = _beginning(opened, from_model, model, replace_head, options)
-        elif given_model is None and (rest := _rest_of_model(opened, options)) is not None:
-            model, options, notes = rest
-        training = resolve_training(opened, model, workers, sync, options)
+        network, options, notes = _network(opened, model, from_model, replace_head, options)
+        training = resolve_training(opened, network, workers, sync, options)
         training = replace(
             as_many_as_there_are(training, runtime.slots()), direct=data, notes=[*notes, *training.notes]
         )
@@ -148,10 +142,24 @@ def _check_beginning(from_model: Path | None, replace_head: str | None, init_fro
         )
 
 
+def _network(
+    dataset: Dataset, model: Any, from_model: Path | None, replace_head: str | None, options: dict[str, Any]
+) -> tuple[Any, dict[str, Any], list[str]]:
+    """What is trained: the network of a trained model for the classes of a dataset, what follows the frozen layers whose
+    features it holds, or the model that was named; the options of the job that say so, and notes.
+    """
+    from firesteel.data.manifest import FEATURES
+
+    if from_model is not None:
+        return _beginning(dataset, from_model, model, replace_head, options)
+    if model is None and dataset.manifest.source.get("format") == FEATURES:
+        return _rest_of_model(dataset, options)
+    return "cnn" if model is None else model, options, []
+
+
 def _beginning(
     dataset: Dataset, from_model: Path, model: Any, replace_head: str | None, options: dict[str, Any]
 ) -> tuple[Any, dict[str, Any], list[str]]:
-    """The network of a trained model for the classes of a dataset; the options of the job that say so, and notes."""
     from firesteel.models.transfer.pretrained import begin_with
 
     found = begin_with(
@@ -161,12 +169,12 @@ def _beginning(
     return found.source.factory or found.source.spec, options, list(found.notes)
 
 
-def _rest_of_model(dataset: Dataset, options: dict[str, Any]) -> tuple[Any, dict[str, Any], list[str]] | None:
-    """What a dataset of features trains; None if it is none."""
-    from firesteel.data.manifest import FEATURES
-
-    if dataset.manifest.source.get("format") != FEATURES:
-        return None
+def _rest_of_model(dataset: Dataset, options: dict[str, Any]) -> tuple[Any, dict[str, Any], list[str]]:
+    if options.get("normalize", "none") != "none":
+        raise ConfigError(
+            f"normalize={options['normalize']} would change what the frozen layers give, and the whole network that is saved"
+            " does not.\nLeave it out: features are taken as they are."
+        )
     from firesteel.models.transfer.features import rest_of_model
     from firesteel.models.transfer.pretrained import Completion
 

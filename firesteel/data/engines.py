@@ -162,9 +162,9 @@ def _index_batch(names: list[str], codes: list[int], others: list[list[Any]]) ->
 
 def _write_share(share: _Share, world: World, meeting: Meeting | None) -> list[tuple[int, dict[str, Any]]]:
     assert share.plan is not None
-    done = []
+    source, done = share.source.on(world), []
     for number in range(world.rank, len(share.partitions), world.world_size):
-        report = write_source_partition(share.plan, share.source, number, share.partitions[number])
+        report = write_source_partition(share.plan, source, number, share.partitions[number])
         done.append((number, report_to_json(report)))
     return done
 

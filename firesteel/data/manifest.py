@@ -104,7 +104,7 @@ class Quarantine(_Part):
     shards: list[Shard]
 
 
-FEATURES = "features"
+FEATURES: Literal["features"] = "features"
 """Format of the source of a dataset that holds what the frozen layers of a network give."""
 
 

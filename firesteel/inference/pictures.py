@@ -76,7 +76,7 @@ class Pictures:
         place = Place.of(name)
         # To ask an object store what a name is costs a request; what is called a picture is one.
         if is_picture_name(name) and not (place.is_local and os.path.isdir(place.uri)):
-            yield Picture(name, partial(_read_file, place))
+            yield Picture(name, partial(read_picture, place))
         elif not place.exists():
             yield _unreadable(name, StorageError("there is no such file"))
         elif place.is_dir():
@@ -84,7 +84,7 @@ class Pictures:
         elif is_archive_name(name):
             yield from self._of_archive(name, place)
         else:
-            yield Picture(name, partial(_read_file, place))
+            yield Picture(name, partial(read_picture, place))
 
     def _of_folder(self, name: str, place: Place) -> Iterator[Picture]:
         found, before = 0, self.left_alone
@@ -95,7 +95,7 @@ class Pictures:
                 self.left_alone += 1
                 continue
             found += 1
-            yield Picture(f"{name.rstrip('/')}/{entry.path}", partial(_read_file, place / entry.path))
+            yield Picture(f"{name.rstrip('/')}/{entry.path}", partial(read_picture, place / entry.path))
         if not found:
             yield _unreadable(name, FormatError(_no_pictures("folder", self.left_alone - before)))
 
@@ -175,7 +175,13 @@ def _no_pictures(what: str, others: int) -> str:
     return f"no picture in this {what}" + (f" ({others:,} other files)" if others else "")
 
 
-def _read_file(place: Place) -> bytes:
+def read_picture(place: Place) -> bytes:
+    """The bytes of a file, not more than a picture can have.
+
+    Raises:
+        FormatError: if it is too large.
+        StorageError: if it cannot be read.
+    """
     if place.is_local:
         if not os.path.exists(place.uri):
             raise StorageError("there is no such file")
@@ -198,4 +204,4 @@ def _read_stream(stream: IO[bytes]) -> bytes:
     return b"".join(parts)
 
 
-__all__ = ["STANDARD_INPUT", "Name", "Picture", "Pictures", "is_picture_name", "names_from"]
+__all__ = ["STANDARD_INPUT", "Name", "Picture", "Pictures", "is_picture_name", "names_from", "read_picture"]

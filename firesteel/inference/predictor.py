@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import Any
@@ -12,12 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from firesteel.errors import ConfigError, FormatError
+from firesteel.errors import ConfigError, FormatError, StorageError
 from firesteel.formats import images
 from firesteel.formats.images import ImageSpec
 from firesteel.inference.outcomes import Embedded, Outcome, Prediction
 from firesteel.inference.parallel import DecodedBatch, Replicas, batches_of, decoded, map_in_order, worker_count
-from firesteel.inference.pictures import Name, Picture, Pictures
+from firesteel.inference.pictures import Name, Picture, Pictures, read_picture
 from firesteel.inference.table_vectors import TableVectors
 from firesteel.models.description import find_model_folder, load_model, read_description
 from firesteel.models.layer_output import LayerOutput, Pool
@@ -46,7 +47,7 @@ class Predictor:
 
     Args:
         run: a run directory or a model folder.
-        device: auto, cpu or cuda.
+        device: auto, cpu, cuda or, of several GPUs, cuda:N.
         batch_size: rows a forward pass; None is 4 to 256, by their size: about 2 MB of rows in float32
             on a CPU, 64 MB on a GPU.
         model: the factory or its name, for models whose description alone may not be followed.
@@ -69,8 +70,8 @@ class Predictor:
         batch_size: int | None = None,
         model: Any = None,
     ):
-        if device not in ("auto", "cpu", "cuda"):
-            raise ConfigError(f"device must be auto, cpu or cuda, got {device!r}.")
+        if not re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?", device):
+            raise ConfigError(f"device must be auto, cpu, cuda or cuda:N, got {device!r}.")
         if batch_size is not None and batch_size < 1:
             raise ConfigError(f"batch_size must be at least 1, got {batch_size}.")
         folder = find_model_folder(Place.of(run))
@@ -80,6 +81,7 @@ class Predictor:
         self._batch_size = batch_size or min(256, max(4, most))
         self._model = load_model(folder, self.description, model).to(self._world.torch_device)
         self._normalize = self.description.normalizer(self._world.torch_device)
+        self._layer_outputs: dict[tuple[str | None, Pool], LayerOutput] = {}
 
     @property
     def labels(self) -> list[str]:
@@ -128,7 +130,9 @@ class Predictor:
         Raises:
             ConfigError: if there is no such layer.
         """
-        return LayerOutput(self._model, self.input_shape, layer, pool)
+        if (layer, pool) not in self._layer_outputs:  # to make one takes two runs of the network
+            self._layer_outputs[layer, pool] = LayerOutput(self._model, self.input_shape, layer, pool)
+        return self._layer_outputs[layer, pool]
 
     def _computed(self, network: nn.Module, features: np.ndarray, size: int) -> np.ndarray:
         features = np.asarray(features)
@@ -260,7 +264,8 @@ class Predictor:
 
         pictures = names if isinstance(names, Pictures) else Pictures(names)
         batches = batches_of(pictures, self._batch_size)
-        # Threads that share a core's time wait for each other in torch: each has its share of the cores.
+        # Threads that share a core's time wait for each other in torch: each has its share of the cores. The number is the
+        # process's, so that what the caller computes between two pictures has no more.
         with using_threads(max(1, torch.get_num_threads() // count)):
             yield from map_in_order(compute, batches, count, ahead=self._batch_size > 1)
 
@@ -332,6 +337,6 @@ class Predictor:
     def _decoded(self, file: str | os.PathLike[str]) -> np.ndarray:
         place = Place.of(file)
         try:
-            return self.decode(place.read_bytes())
-        except FormatError as error:
-            raise FormatError(f"{place}: {error}") from error
+            return self.decode(read_picture(place))
+        except (FormatError, StorageError) as error:
+            raise type(error)(f"{place}: {str(error).removeprefix(f'{place}: ')}") from error

@@ -131,14 +131,31 @@ def read_description(folder: Place) -> ModelDescription:
 
 
 def fingerprint_of_model(folder: Place) -> str:
-    """SHA-256 of the weights and of what is done to rows before they see them, hexadecimal."""
+    """SHA-256 of the weights, of the network, and of what is done to rows before it sees them, hexadecimal."""
     description = read_description(folder)
-    found = hashlib.sha256(description.normalization.model_dump_json().encode())
-    found.update(description.channel_order.encode())
+    about = description.model_dump(mode="json", include={"model", "feature", "normalization", "channel_order"})
+    found = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
     with (folder / WEIGHTS_NAME).open() as file:
         while data := file.read(_HASHED_AT_A_TIME):
             found.update(data)
     return found.hexdigest()
+
+
+def load_state(folder: Place) -> dict[str, Tensor]:
+    """The weights of a model by name, on the CPU.
+
+    Raises:
+        ModelError: if the file is damaged.
+        StorageError: if there is none.
+    """
+    import safetensors.torch
+
+    path = folder / WEIGHTS_NAME
+    data = path.read_bytes()
+    try:
+        return safetensors.torch.load(data)
+    except Exception as error:  # safetensors raises its own type for damaged files, and others for odd headers
+        raise ModelError(f"{path} is damaged: {_first_lines(error)}") from error
 
 
 def load_model(folder: Place, description: ModelDescription, model: Any = None) -> nn.Module:
@@ -152,16 +169,9 @@ def load_model(folder: Place, description: ModelDescription, model: Any = None) 
     Raises:
         ModelError: if the factory must be given and is not, or does not fit the weights.
     """
-    import safetensors.torch
-
     source = source_for(description, model)
     stored = source.spec.name == "graph" and source.factory is None
-    data = (folder / WEIGHTS_NAME).read_bytes()
-    try:
-        state = safetensors.torch.load(data)
-    except Exception as error:  # safetensors raises its own type for damaged files
-        raise ModelError(f"{folder / WEIGHTS_NAME} is damaged: {_first_lines(error)}") from error
-    del data
+    state = load_state(folder)
     network = _build(source, description, on_meta=stored)
     if stored:
         _check_types(folder / WEIGHTS_NAME, network, state)

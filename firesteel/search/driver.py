@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 from firesteel.errors import ConfigError, RunError
 from firesteel.inference.outcomes import Prediction
 from firesteel.inference.parallel import batches_of, decoded
-from firesteel.inference.pictures import Pictures
+from firesteel.inference.pictures import Picture, Pictures
 from firesteel.inference.predictor import Predictor
 from firesteel.models.description import find_model_folder, fingerprint_of_model
 from firesteel.runtime import Runtime
@@ -21,6 +22,8 @@ from firesteel.storage import Place
 
 _TASK_BYTES = 256 << 20
 _QUERIES_AT_A_TIME = 64
+_QUERY_BYTES = 64 << 20
+"""Pixels of the pictures that one pass over the index looks for."""
 
 
 @dataclass(frozen=True)
@@ -105,45 +108,84 @@ def similar_pictures(
     predictor = _predictor(index, model, factory, device)
     index.splits(splits)
     runtime.check(1)
-    if not runtime.uses_spark:
-        yield from _matches(index, predictor, names, top, splits, None)
-        return
-    with runtime.session() as spark:
-        yield from _matches(index, predictor, names, top, splits, spark)
+    with contextlib.ExitStack() as stack:
+        spark = stack.enter_context(runtime.session()) if runtime.uses_spark else None
+        for queries in _queries(index, predictor, names):
+            vectors = np.concatenate([each.vectors for each in queries])
+            hits = search(index, vectors, top, splits=splits, spark=spark) if len(vectors) else []
+            found = iter(hits)
+            for each in queries:
+                yield from each.matches(index.labels, found)
 
 
-def _matches(
-    index: VectorIndex, predictor: Predictor, names: Pictures, top: int, splits: Sequence[str], spark: Any
-) -> Iterator[Matches]:
-    spec = predictor.image_spec()
-    for pictures in batches_of(names, _QUERIES_AT_A_TIME):
-        batch = decoded(pictures, spec)
-        vectors = unit_vectors(predictor.embed(batch.rows, index.source["layer"], pool=index.source["pool"]))
-        hits = search(index, vectors, top, splits=splits, spark=spark) if len(vectors) else []
-        found = iter(zip(predictor.predict(batch.rows), hits, batch.rows))
-        for position, name in enumerate(batch.names):
-            if position in batch.problems:
-                yield Matches(name, None, [], batch.problems[position])
+@dataclass(frozen=True)
+class _Query:
+    """Some pictures.
+
+    Attributes:
+        names: of all.
+        problems: of those that cannot be used, by position.
+        pixels, predictions: of the others, in order.
+        vectors: float32 (Q, F), of length 1, of the others.
+    """
+
+    names: Sequence[str]
+    problems: dict[int, str]
+    pixels: np.ndarray
+    predictions: list[Prediction]
+    vectors: np.ndarray
+
+    def matches(self, labels: Sequence[str], hits: Iterator[list[Hit]]) -> Iterator[Matches]:
+        """With what was found for each."""
+        sound = zip(self.pixels, self.predictions)
+        for position, name in enumerate(self.names):
+            if position in self.problems:
+                yield Matches(name, None, [], self.problems[position])
                 continue
-            prediction, best, pixels = next(found)
-            similar = [Similar(hit.id, index.labels[hit.label], hit.split, hit.similarity) for hit in best]
+            pixels, prediction = next(sound)
+            similar = [Similar(hit.id, labels[hit.label], hit.split, hit.similarity) for hit in next(hits)]
             yield Matches(name, prediction, similar, None, pixels)
+
+
+def _queries(index: VectorIndex, predictor: Predictor, names: Pictures) -> Iterator[list[_Query]]:
+    """As many pictures as one pass over the index shall look for; the memory of their pixels is bounded."""
+    held: list[_Query] = []
+    for pictures in batches_of(names, _QUERIES_AT_A_TIME):
+        held.append(_query(index, predictor, pictures))
+        if sum(each.pixels.nbytes for each in held) >= _QUERY_BYTES:
+            yield held
+            held = []
+    if held:
+        yield held
+
+
+def _query(index: VectorIndex, predictor: Predictor, pictures: list[Picture]) -> _Query:
+    batch = decoded(pictures, predictor.image_spec())
+    vectors = unit_vectors(predictor.embed(batch.rows, index.about.layer, pool=index.about.pool))
+    sound = np.isfinite(vectors).all(axis=1)
+    if not sound.all():
+        usable = [position for position in range(len(batch.names)) if position not in batch.problems]
+        wrong = [position for position, fine in zip(usable, sound) if not fine]
+        batch.problems.update(dict.fromkeys(wrong, "the network gives numbers for it that are not finite"))
+    rows = batch.rows[sound]
+    return _Query(batch.names, batch.problems, rows, predictor.predict(rows), vectors[sound])
 
 
 def _predictor(index: VectorIndex, model: str | Place | None, factory: Any, device: str) -> Predictor:
     """The model that the index was made with.
 
     Raises:
-        RunError: if its weights are others.
+        RunError: if it is another.
     """
-    folder = find_model_folder(Place.of(model if model is not None else index.source["model"]))
-    if fingerprint_of_model(folder) != index.source["weights"]:
+    about = index.about
+    folder = find_model_folder(Place.of(model if model is not None else about.model))
+    if fingerprint_of_model(folder) != about.weights:
         raise RunError(
-            f"{index.dataset.place} was made with other weights than those of {folder}.\n"
-            f"Name the model that it was made with, or make it again: firesteel index {folder} {index.source['uri']}"
+            f"{index.dataset.place} was made with another model than {folder}.\n"
+            f"Name the model that it was made with, or make it again: firesteel index {folder} {about.uri}"
             f" {index.dataset.place} --overwrite"
         )
-    return Predictor(folder, device=device, model=factory if factory is not None else index.source["factory"])
+    return Predictor(folder, device=device, model=factory)
 
 
 def _tasks(index: VectorIndex, splits: Sequence[str], *, together: bool) -> list[list[tuple[str, int]]]:

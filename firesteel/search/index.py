@@ -7,51 +7,50 @@ ids, classes and splits of the dataset that it was made of. The manifest's sourc
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
-import torch
 
 from firesteel.data.manifest import Dataset, Split
 from firesteel.data.shards import read_names, read_slice
-from firesteel.data.sources.base import ArraySpec, Row
-from firesteel.data.sources.cifar import Run
-from firesteel.data.sources.dataset import DatasetSource, raw_rows
+from firesteel.data.sources.base import ArraySpec
+from firesteel.data.sources.computed import Computation, ComputedSource, Origin
 from firesteel.errors import DatasetError, RunError
 from firesteel.inference.predictor import Predictor
 from firesteel.models.description import find_model_folder, fingerprint_of_model
 from firesteel.models.layer_output import Pool
 from firesteel.search.ranking import Hit, Ranking, unit_vectors
 from firesteel.storage import Place
-from firesteel.world import using_threads
 
-FORMAT = "index"
-_ROWS = 64
+FORMAT: Literal["index"] = "index"
 
 
-@dataclass(frozen=True)
-class IndexSource(DatasetSource):
-    """The rows of a prepared dataset, each as the vector that a layer of a network gives for it.
+class IndexOrigin(Origin):
+    """What the manifest of an index says: of which dataset, model and layer it was made.
 
     Attributes:
-        model: URI of the model's folder.
-        factory: its factory's name, where its description alone may not be followed.
         layer, pool: see :class:`firesteel.models.layer_output.LayerOutput`.
         shown_layer: name of the layer, for people.
-        weights: fingerprint of the model.
-        device: auto, cpu or cuda.
-        threads: of torch in each process; None leaves it.
     """
 
-    model: str = ""
+    format: Literal["index"] = FORMAT
+    layer: str | None
+    pool: Pool
+    shown_layer: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class IndexSource(ComputedSource):
+    """The rows of a prepared dataset, each as the vector of length 1 that a layer of a network gives for it.
+
+    Attributes:
+        factory: the caller's word for the network, where its description alone may not be followed. It is not stored: what
+            an index says is no reason to call a function.
+    """
+
+    about: IndexOrigin
     factory: str | None = None
-    layer: str | None = None
-    pool: Pool = "auto"
-    shown_layer: str = ""
-    weights: str = field(default="", repr=False)
-    device: str = "auto"
-    threads: int | None = None
 
     @classmethod
     def of(
@@ -83,45 +82,18 @@ class IndexSource(DatasetSource):
             )
             raise RunError(f"the model takes {shapes[0]}, {dataset.place} holds {shapes[1]}.{size}")
         output = predictor.layer_output(layer, pool)
+        about = IndexOrigin(
+            uri=dataset.place.uri, model=folder.uri, weights=fingerprint_of_model(folder), layer=layer, pool=pool,
+            shown_layer=output.layer,
+        )  # fmt: skip
         return cls(
-            dataset.place, dataset.manifest, ArraySpec("float32", (output.size,)), folder.uri, factory, layer, pool,
-            output.layer, fingerprint_of_model(folder), device, threads,
+            place=dataset.place, manifest=dataset.manifest, array=ArraySpec("float32", (output.size,)), about=about,
+            factory=factory, device=device, threads=threads,
         )  # fmt: skip
 
-    def description(self) -> dict[str, Any]:
-        """What the manifest says of it."""
-        return {
-            "uri": self.place.uri, "format": FORMAT, "model": self.model, "weights": self.weights, "layer": self.layer,
-            "shown_layer": self.shown_layer, "pool": self.pool, "factory": self.factory,
-        }  # fmt: skip
-
-    def fingerprint_parts(self) -> list[list[Any]]:
-        return [*super().fingerprint_parts(), [FORMAT, self.weights, self.layer, self.pool]]
-
-    def rows_of(self, partition: Sequence[Run], *, with_data: bool = True) -> Iterator[Row]:
-        rows = super().rows_of(partition, with_data=with_data)
-        if not with_data:
-            yield from rows
-            return
-        with using_threads(self.threads or torch.get_num_threads()):
-            predictor = Predictor(self.model, device=self.device, model=self.factory)
-            held: list[Row] = []
-            for row in rows:
-                held.append(row)
-                if len(held) == _ROWS:
-                    yield from self._vectors(predictor, held)
-                    held = []
-            yield from self._vectors(predictor, held)
-
-    def _vectors(self, predictor: Predictor, rows: list[Row]) -> Iterator[Row]:
-        if rows:
-            features = raw_rows([row.data for row in rows], self.manifest.feature)
-            vectors = unit_vectors(predictor.embed(features, self.layer, pool=self.pool))
-            for row, vector in zip(rows, vectors):
-                yield row._replace(data=vector.tobytes())
-
-    def sample(self, count: int) -> Iterator[Row]:
-        return iter(())
+    def computation(self) -> Computation:
+        predictor = Predictor(self.about.model, model=self.factory, device=self.world.device)
+        return lambda rows: unit_vectors(predictor.embed(rows, self.about.layer, pool=self.about.pool))
 
 
 @dataclass(frozen=True)
@@ -130,9 +102,11 @@ class VectorIndex:
 
     Attributes:
         dataset: that it is.
+        about: which dataset, model and layer it was made of.
     """
 
     dataset: Dataset
+    about: IndexOrigin
 
     @classmethod
     def open(cls, where: str | Place) -> VectorIndex:
@@ -149,7 +123,7 @@ class VectorIndex:
             raise DatasetError(
                 f"{place} is a dataset, not an index. Make one with: firesteel index MODEL {place} INDEX"
             )
-        return cls(dataset)
+        return cls(dataset, IndexOrigin.of(dataset))
 
     @property
     def size(self) -> int:
@@ -163,11 +137,6 @@ class VectorIndex:
     @property
     def labels(self) -> list[str]:
         return self.dataset.manifest.labels
-
-    @property
-    def source(self) -> dict[str, Any]:
-        """Which dataset, model and layer it was made of."""
-        return self.dataset.manifest.source
 
     def splits(self, wanted: Sequence[str] = ()) -> dict[str, Split]:
         """Those wanted, or all that have rows.

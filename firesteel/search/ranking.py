@@ -102,8 +102,9 @@ class Ranking:
 
 
 def unit_vectors(vectors: np.ndarray) -> np.ndarray:
-    """float32 (N, F) of length 1, rounded from float64; vectors of zeros stay."""
+    """float32 (N, F) of length 1, rounded from float64; vectors of zeros stay, and those with an infinite number are NaN."""
     wide = np.asarray(vectors, np.float64)
+    wide = np.where(np.isfinite(wide).all(axis=1, keepdims=True), wide, np.nan)
     lengths = np.sqrt((wide * wide).sum(axis=1, keepdims=True))
     return (wide / np.where(lengths > 0, lengths, 1)).astype(np.float32)
 

@@ -18,14 +18,15 @@ from firesteel.storage import Place
 _EDGE, _GAP, _LINE = 128, 6, 13
 _LETTERS = 20
 """That fit under a picture in Pillow's own font."""
-MOST_QUERIES = 100
+MOST_QUERIES, MOST_HITS = 100, 20
+"""That are shown: the sheet is one picture, which somebody has to hold in memory."""
 
 _Cell = tuple[np.ndarray | None, str, str]
 """A picture and the two lines below it."""
 
 
 def write_sheet(place: Place, matches: Sequence[Matches], dataset: Dataset) -> None:
-    """Write a PNG with a row for each picture: itself with the predicted class, then what is similar to it.
+    """Write a PNG with a row for each picture: itself with the predicted class, then what is similar to it, up to 20.
 
     Raises:
         ConfigError: if the dataset holds no pictures.
@@ -36,7 +37,7 @@ def write_sheet(place: Place, matches: Sequence[Matches], dataset: Dataset) -> N
     shown = [each for each in matches if each.pixels is not None][:MOST_QUERIES]
     if not shown:
         raise DataError("there is no picture to show on a sheet: none could be used.")
-    pictures = pictures_of(dataset, {(hit.split, hit.id) for each in shown for hit in each.similar})
+    pictures = pictures_of(dataset, {(hit.split, hit.id) for each in shown for hit in each.similar[:MOST_HITS]})
     rows = []
     for each in shown:
         assert each.pixels is not None
@@ -45,7 +46,7 @@ def write_sheet(place: Place, matches: Sequence[Matches], dataset: Dataset) -> N
         cells: list[_Cell] = [
             (each.pixels, each.place.rpartition("/")[2], f"-> {best.label} {best.probabilities[0]:.2f}")
         ]
-        for hit in each.similar:
+        for hit in each.similar[:MOST_HITS]:
             found = pictures.get((hit.split, hit.id))
             cells.append((found, hit.id.rpartition("/")[2], f"{hit.similarity:.3f} {hit.label}"))
         rows.append(cells)

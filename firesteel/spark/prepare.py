@@ -22,6 +22,7 @@ from firesteel.spark.actions import collected
 from firesteel.spark.barrier import map_partitions, map_tasks
 from firesteel.spark.dealing import dealt
 from firesteel.spark.index import INDEX_SCHEMA, index_by_sql
+from firesteel.spark.tasks import task_world
 from firesteel.specs import did_you_mean
 
 if TYPE_CHECKING:
@@ -57,7 +58,11 @@ class SparkSourceEngine(Engine):
         partitions = self._cut(plan)
         source = self._source.for_task()
         arguments = [(plan, source, number, part) for number, part in enumerate(partitions)]
-        return map_tasks(self._spark, write_source_partition, arguments)
+        return map_tasks(self._spark, _write_task, arguments)
+
+
+def _write_task(plan: PreparePlan, source: Source, number: int, partition: Any) -> Report:
+    return write_source_partition(plan, source.on(task_world()), number, partition)
 
 
 def _index_task(

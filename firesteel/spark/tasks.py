@@ -16,7 +16,7 @@ import tempfile
 import threading
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cached_property, partial
 from typing import IO, TYPE_CHECKING, Any, NoReturn
@@ -43,6 +43,33 @@ def run_task(payloads: list[bytes], batches: Iterator[pa.RecordBatch]) -> Iterat
         for number in batch.column(0).to_pylist():
             function, arguments = pickle.loads(zlib.decompress(payloads[number]))
             yield result_batch(number, pickle.dumps(function(*arguments)))
+
+
+def task_world() -> World:
+    """The place of this process: the GPU that Spark granted to its task, else the number of the first task that it has run, so
+    that the processes of a host take its GPUs in turn, and each keeps its own.
+    """
+    from pyspark import TaskContext
+
+    from firesteel.world import World
+
+    context = TaskContext.get()
+    if context is None:
+        return World()
+    granted = context.resources().get("gpu")
+    address = granted.addresses[0] if granted is not None and granted.addresses else ""
+    return World(local_rank=int(address) if address.isdigit() else _first_task(os.getpid(), context.partitionId))
+
+
+_first_tasks: dict[int, int] = {}
+"""Process -> number of the first task that it has run; a process that is forked of this one begins anew."""
+
+
+def _first_task(process: int, number: Callable[[], int]) -> int:
+    if process not in _first_tasks:
+        _first_tasks.clear()
+        _first_tasks[process] = number()
+    return _first_tasks[process]
 
 
 def run_stream(

@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 
 from firesteel.errors import CheckpointError
-from firesteel.models.description import WEIGHTS_NAME
+from firesteel.models.description import load_state
 from firesteel.storage import Place
 from firesteel.training.checkpoint import Checkpoint, checkpoint_at
 from firesteel.training.state import WorkerState, load_model_tensors
@@ -34,18 +34,13 @@ def load_initial(model: nn.Module, place: Place) -> None:
 
     Raises:
         CheckpointError: if they are of another network.
+        ModelError: if they are damaged.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load
-
     if (checkpoint := checkpoint_at(place)) is not None:
         tensors = checkpoint.common_state().tensors
         weights = {name.removeprefix("model/"): tensor for name, tensor in tensors.items() if name.startswith("model/")}
     else:
-        try:
-            weights = load((place / WEIGHTS_NAME).read_bytes())
-        except SafetensorError as error:
-            raise CheckpointError(f"{place / WEIGHTS_NAME} is damaged: {error}") from error
+        weights = load_state(place)
     try:
         load_model_tensors(model, weights)
     except CheckpointError as error:

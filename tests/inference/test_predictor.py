@@ -152,7 +152,7 @@ def test_the_threads_of_torch_are_given_back(run: Path, image_folder: Path) -> N
 def test_wrong_numbers_are_refused(run: Path) -> None:
     with pytest.raises(ConfigError, match="batch_size must be at least 1, got 0"):
         firesteel.Predictor(run, batch_size=0)
-    with pytest.raises(ConfigError, match="device must be auto, cpu or cuda, got 'gpu'"):
+    with pytest.raises(ConfigError, match="device must be auto, cpu, cuda or cuda:N, got 'gpu'"):
         firesteel.Predictor(run, device="gpu")
     with pytest.raises(ConfigError, match="top must be at least 1"):
         next(firesteel.Predictor(run).predict_each([], top=0))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from typer.testing import CliRunner
 import firesteel
 from firesteel.cli.main import app
 from firesteel.data.manifest import Dataset
-from firesteel.errors import ConfigError, DatasetError, RunError
+from firesteel.errors import ConfigError, DatasetError, ModelError, RunError
 from firesteel.search.driver import Matches, search
 from firesteel.search.index import VectorIndex
 from firesteel.search.sheet import pictures_of
@@ -42,7 +43,7 @@ def found(root: Path, pictures: Any, **options: Any) -> list[Matches]:
 
 def test_an_index_holds_the_vector_of_every_row(made: Path) -> None:
     index, predictor = VectorIndex.open(str(made / "index")), firesteel.Predictor(made / "run")
-    assert (index.rows, index.size, index.source["shown_layer"]) == (60, 16, "input of layers.3")
+    assert (index.rows, index.size, index.about.shown_layer) == (60, 16, "input of layers.3")
     seen = 0
     for split in index.splits():
         for vectors, ids, labels in index.vectors(split):
@@ -75,6 +76,51 @@ def test_splits_limit_the_search_and_broken_pictures_are_named(made: Path, tmp_p
     assert "not a picture" in str(both[1].problem)
 
 
+def changed(made: Path, folder: Path, name: str, **values: Any) -> Path:
+    """A copy of the run or the index with other values in its description."""
+    shutil.copytree(made / name.partition("/")[0], folder)
+    path = folder / name.partition("/")[2]
+    described = json.loads(path.read_text())
+    for key, value in values.items():
+        described[key] = {**described[key], **value} if isinstance(value, dict) else value
+    path.write_text(json.dumps(described))
+    return folder
+
+
+def test_what_an_index_says_calls_no_function(made: Path, tmp_path: Path) -> None:
+    """A factory is the caller's word, never a file's."""
+    query = [made / "pictures" / "dark" / "003.png"]
+    index = changed(made, tmp_path / "index", "index/manifest.json", source={"factory": "os:system"})
+    with pytest.raises(DatasetError, match="does not say soundly what it was made of: factory"):
+        firesteel.similar(index, query)
+    run = changed(made, tmp_path / "run", "run/model/model.json", model={"name": "tests.networks:undeclared"})
+    with pytest.raises(ModelError, match="it is not called on a file's word alone"):
+        firesteel.build_index(run, made / "data", tmp_path / "other", engine="local")
+
+
+def test_an_index_of_another_network_with_the_same_weights_is_refused(made: Path, tmp_path: Path) -> None:
+    query = [made / "pictures" / "dark" / "003.png"]
+    same = changed(made, tmp_path / "same", "run/model/model.json", labels=["a", "b", "c"])
+    assert found(made, query, model=same)[0].similar
+    other = changed(made, tmp_path / "run", "run/model/model.json", model={"options": {"hidden": [16], "dropout": 0.1}})
+    with pytest.raises(RunError, match="was made with another model than"):
+        found(made, query, model=other)
+
+
+def test_numbers_that_are_not_finite_are_said(made: Path, tmp_path: Path) -> None:
+    """Neither a row nor a picture disappears without a word."""
+    run = changed(made, tmp_path / "run", "run/model/model.json", normalization={"scale": 2e35})  # white overflows
+    result = firesteel.build_index(run, made / "data", tmp_path / "index", engine="local", workers=1)
+    assert 0 < result.dataset.manifest.counts.quarantined < 60
+    assert result.dataset.manifest.quarantine.reasons == {
+        "the network gives numbers for it that are not finite": result.dataset.manifest.counts.quarantined
+    }
+    query = [made / "pictures" / name / "007.png" for name in ("white", "dark")]
+    white, dark = firesteel.similar(tmp_path / "index", query, engine="local")
+    assert "not finite" in str(white.problem)
+    assert dark.similar[0].id == "dark/007.png"
+
+
 @pytest.mark.spark
 def test_spark_indexes_and_finds_the_same(made: Path, tmp_path: Path, spark: Any) -> None:
     firesteel.build_index(made / "run", made / "data", tmp_path / "index", spark=spark)
@@ -100,6 +146,12 @@ def test_the_sheet_shows_the_pictures_and_what_was_found(made: Path, tmp_path: P
     np.testing.assert_array_equal(
         sheet[6 + 8, at + 8], first[:, 0, 0] if len(first) == 3 else np.repeat(first[0, 0, 0], 3)
     )
+
+
+def test_a_sheet_has_a_bounded_width(made: Path, tmp_path: Path) -> None:
+    pictures = [made / "pictures" / "white" / "007.png"]
+    assert len(found(made, pictures, top=50, sheet=tmp_path / "sheet.png")[0].similar) == 50
+    assert np.asarray(Image.open(tmp_path / "sheet.png")).shape == (128 + 26 + 12, 21 * 134 + 18, 3)
 
 
 def test_the_commands_print_what_was_found(made: Path, tmp_path: Path) -> None:
@@ -144,5 +196,5 @@ def test_mistakes_are_answered(made: Path, tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"holds [13]x4x4 uint8"):
         firesteel.build_index(made / "run", tmp_path / "small", tmp_path / "index", engine="local")
     firesteel.train(made / "data", tmp_path / "other", engine="local", model="mlp:hidden=[16]", epochs=1, threads=1)
-    with pytest.raises(RunError, match="was made with other weights than those of"):
+    with pytest.raises(RunError, match="was made with another model than"):
         found(made, query, model=tmp_path / "other")

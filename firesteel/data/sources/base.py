@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from firesteel.storage import Place
+from firesteel.world import World
 
 SCHEMA = pa.schema(
     [
@@ -92,6 +93,10 @@ class Source(ABC):
 
     def for_task(self) -> Source:
         """The source as a task needs it, which gets its partition beside it: without the listing of all files."""
+        return self
+
+    def on(self, world: World) -> Source:
+        """The source as a process at this place of its host reads it: one that computes takes a GPU of its own."""
         return self
 
     def read(self, partition: Any, *, with_data: bool = True) -> Iterator[pa.RecordBatch]:

@@ -11,7 +11,15 @@ from pydantic import BaseModel, ConfigDict
 
 from firesteel.data.manifest import Feature, Statistics
 from firesteel.errors import ConfigError, ModelError
-from firesteel.models.description import ModelDescription, find_model_folder, read_description, source_for
+from firesteel.models.description import (
+    WEIGHTS_NAME,
+    ModelDescription,
+    find_model_folder,
+    load_state,
+    read_description,
+    shared_names,
+    source_for,
+)
 from firesteel.models.registry import ModelSource
 from firesteel.specs import Spec, did_you_mean
 from firesteel.storage import Place
@@ -98,20 +106,35 @@ def begin_with(
     description = read_description(folder)
     check_input(description, feature, folder)
     source = source_for(description, model)
-    network = _on_meta(source, description)
+    network = _on_meta(source, description.feature, len(description.labels))
     same = list(labels) == list(description.labels)
     head = () if same and replace_head is None else _head(network, len(description.labels), replace_head)
     if not same and source.spec.name == "graph" and source.factory is None:
         source = ModelSource(with_classes(source.spec, head, len(description.labels), len(labels)))
-    number = {label: old for old, label in enumerate(description.labels)}
-    known = [
-        (new, number[label]) for new, label in enumerate(labels) if label in number and head and replace_head is None
-    ]
+    known = _known(description.labels, labels) if head and replace_head is None else ()
+    if known and not _takes_the_same(network, _on_meta(source, feature, len(labels)), head):
+        known = ()
     pretrained = Pretrained(
-        place=folder.uri, head=head, known=tuple(known), normalization=description.normalization,
+        place=folder.uri, head=head, known=known, normalization=description.normalization,
         channel_order=description.channel_order,
     )  # fmt: skip
     return Beginning(source, pretrained, (_note(folder, description, pretrained, labels),))
+
+
+def _known(before: Sequence[str], now: Sequence[str]) -> tuple[tuple[int, int], ...]:
+    """(new number, old number) of each class that was there before."""
+    number = {label: old for old, label in enumerate(before)}
+    return tuple((new, number[label]) for new, label in enumerate(now) if label in number)
+
+
+def _takes_the_same(before: nn.Module, now: nn.Module, head: Iterable[str]) -> bool:
+    """Whether the weights of a class in the head fit: not if pictures of another size give it other features."""
+    old, new = before.state_dict(), now.state_dict()
+    return all(
+        name in old and tensor.dim() and old[name].shape[1:] == tensor.shape[1:]
+        for name, tensor in new.items()
+        if is_part_of(name, head)
+    )
 
 
 def check_input(description: ModelDescription, feature: Feature, where: Place) -> None:
@@ -186,12 +209,9 @@ def load_pretrained(model: nn.Module, pretrained: Pretrained, *, part: bool = Fa
         ModelError: naming what is missing, not known or of another shape.
     """
     import torch
-    from safetensors.torch import load
 
-    from firesteel.models.description import WEIGHTS_NAME, shared_names
-
-    path = Place.of(pretrained.place) / WEIGHTS_NAME
-    saved = load(path.read_bytes())
+    folder = Place.of(pretrained.place)
+    path, saved = folder / WEIGHTS_NAME, load_state(folder)
     new = [name for name in saved if is_part_of(name, pretrained.head)]
     own = model.state_dict(keep_vars=True)
     wanted = {name: tensor for name, tensor in own.items() if not is_part_of(name, pretrained.head)}
@@ -220,11 +240,7 @@ def load_pretrained(model: nn.Module, pretrained: Pretrained, *, part: bool = Fa
 
 def whole_state(state: Mapping[str, Tensor], pretrained: Pretrained) -> dict[str, Tensor]:
     """The state of a pretrained network of which a part has learnt: that part, and the rest as it was."""
-    from safetensors.torch import load
-
-    from firesteel.models.description import WEIGHTS_NAME
-
-    saved = load((Place.of(pretrained.place) / WEIGHTS_NAME).read_bytes())
+    saved = load_state(Place.of(pretrained.place))
     return {name: tensor for name, tensor in saved.items() if not is_part_of(name, pretrained.head)} | dict(state)
 
 
@@ -233,13 +249,13 @@ def is_part_of(name: str, layers: Iterable[str]) -> bool:
     return any(name == layer or name.startswith(f"{layer}.") for layer in layers)
 
 
-def _on_meta(source: ModelSource, description: ModelDescription) -> nn.Module:
+def _on_meta(source: ModelSource, feature: Feature, classes: int) -> nn.Module:
     import torch
 
     from firesteel.models.registry import build_model
 
     with torch.device("meta"):
-        return build_model(source, input_shape=description.feature.shape, num_classes=len(description.labels))
+        return build_model(source, input_shape=feature.shape, num_classes=classes)
 
 
 def _note(folder: Place, description: ModelDescription, pretrained: Pretrained, labels: Sequence[str]) -> str:

@@ -12,10 +12,10 @@ import torch
 from safetensors.torch import load_file
 
 import firesteel
-from firesteel.errors import ConfigError, DatasetError, ModelError, RunError
+from firesteel.errors import ConfigError, DatasetError, FiresteelError, ModelError, RunError
 from firesteel.models.description import load_model, read_description
 from firesteel.models.registry import ModelSource
-from firesteel.models.transfer.cutting import cut
+from firesteel.models.transfer.cutting import _cut, cut
 from firesteel.models.transfer.pretrained import begin_with, load_pretrained
 from firesteel.specs import Spec
 from firesteel.storage import Place
@@ -169,7 +169,7 @@ def test_features_of_a_model_that_has_changed_are_refused(place: Path, tmp_path:
     description = json.loads((base / "model.json").read_text())
     description["normalization"]["scale"] = 1.0
     (base / "model.json").write_text(json.dumps(description))
-    with pytest.raises(DatasetError, match="whose weights have changed since"):
+    with pytest.raises(DatasetError, match="which has changed since"):
         firesteel.train(tmp_path / "f", tmp_path / "run", **QUIET)
 
 
@@ -209,6 +209,69 @@ def test_mistakes_are_said_before_anything_runs(
     with pytest.raises(error, match=message):
         firesteel.train(place / "new", tmp_path / "run", **{"from_model": place / "base", **QUIET, **options})
     assert not (tmp_path / "run" / "model").exists()
+
+
+def test_known_classes_keep_their_head_in_features_too(place: Path, tmp_path: Path) -> None:
+    firesteel.merge([place / "new", place / "old"], tmp_path / "both", engine="local", workers=1)
+    firesteel.compute_features(place / "base", tmp_path / "both", tmp_path / "f", engine="local", workers=1)
+    firesteel.train(tmp_path / "f", tmp_path / "run", epochs=1, learning_rate=1e-30, optimizer="sgd", **QUIET)
+    before, after = weights(place / "base"), weights(tmp_path / "run")
+    assert torch.equal(after["head.weight"][5:], before["head.weight"])
+    with pytest.raises(ConfigError, match="features are taken as they are"):
+        firesteel.train(tmp_path / "f", tmp_path / "no", normalize="standardize", **QUIET)
+
+
+def test_known_classes_begin_anew_where_pictures_have_another_size(place: Path, tmp_path: Path) -> None:
+    """A head behind a flattened map takes as many numbers as the map has."""
+    firesteel.prepare(place / "new-source", tmp_path / "small", engine="local", size=(8, 8))
+    firesteel.prepare(
+        folder_of(tmp_path / "pictures", "uvwxyz", rows=4), tmp_path / "more", engine="local", size=(12, 12)
+    )
+    firesteel.train(tmp_path / "small", tmp_path / "base", model="mlp:hidden=[]", epochs=1, **QUIET)
+    firesteel.train(tmp_path / "more", tmp_path / "run", from_model=tmp_path / "base", epochs=1, **QUIET)
+    (name,) = [name for name in weights(tmp_path / "run") if name.endswith("weight")]
+    assert weights(tmp_path / "run")[name].shape == (6, 3 * 12 * 12)
+
+
+def test_damaged_weights_are_named(place: Path, tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    base.mkdir()
+    (base / "model.json").write_bytes((place / "base" / "model" / "model.json").read_bytes())
+    (base / "model.safetensors").write_bytes((place / "base" / "model" / "model.safetensors").read_bytes()[:99])
+    for option in ("from_model", "init_from"):
+        with pytest.raises(FiresteelError, match=r"model\.safetensors is damaged"):
+            firesteel.train(place / "old", tmp_path / option, model=BLOCKS, **{option: base}, **QUIET)
+
+
+def test_a_network_of_a_fixed_number_of_rows_cannot_be_cut(place: Path) -> None:
+    from firesteel.models.graph import Graph, as_graph
+
+    description = read_description(Place.of(place / "base" / "model"))
+    graph, _ = as_graph(load_model(Place.of(place / "base" / "model"), description), torch.rand(2, 3, 12, 10))
+    fixed = Graph((3, 12, 10), 3, **{**graph.options, "rows": 4})
+    with pytest.raises(ModelError, match="takes exactly 4 rows at a time"):
+        _cut(fixed, [], (3, 12, 10))
+
+
+@pytest.mark.parametrize("still", [True, False])
+def test_a_recurrent_layer_with_dropout_is_the_same_each_time_only_if_it_is_still(still: bool) -> None:
+    class Rows(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.lstm = torch.nn.LSTM(4, 5, num_layers=2, dropout=0.5, batch_first=True)
+            self.head = torch.nn.Linear(5, 2)
+
+        def forward(self, features: torch.Tensor) -> torch.Tensor:
+            return self.head(self.lstm(features)[0][:, -1])
+
+    network = Rows().eval()
+    for parameter in network.lstm.parameters():
+        parameter.requires_grad_(False)
+    if still:
+        assert _cut(network, [network.lstm], (3, 4)).shape == (5,)
+    else:
+        with pytest.raises(ConfigError, match="first layer learns"):
+            _cut(network, [], (3, 4))
 
 
 def test_networks_that_cannot_be_taken_over(place: Path, tmp_path: Path) -> None:
