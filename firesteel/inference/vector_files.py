@@ -50,7 +50,10 @@ class VectorWriter(ABC):
 
 
 class _Npy(VectorWriter):
-    """``FILE.npy`` of shape (N, F), and ``FILE.npy.names.txt`` with the name of each row."""
+    """``FILE.npy`` of shape (N, F), and ``FILE.npy.names.txt`` with the name of each row on a line of its own.
+
+    What ends a line in a name is written as ``\\n`` or ``\\r``.
+    """
 
     def __init__(self, file: IO[bytes], names: IO[bytes]):
         super().__init__()
@@ -68,7 +71,8 @@ class _Npy(VectorWriter):
             self._file.seek(0)
             self._header()
         self._file.write(np.ascontiguousarray(vectors, "<f4").data)
-        self._list.write("".join(f"{name}\n" for name in names).encode("utf-8", "surrogateescape"))
+        lines = [name.replace("\n", "\\n").replace("\r", "\\r") for name in names]
+        self._list.write("".join(f"{line}\n" for line in lines).encode("utf-8", "surrogateescape"))
 
     def finish(self) -> None:
         self.flush()

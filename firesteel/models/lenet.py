@@ -62,8 +62,9 @@ def lenet(input_shape: tuple[int, ...], num_classes: int, variant: str = "caffe"
     """LeNet, made for 1x28x28.
 
     Args:
-        input_shape: (channels, height, width). num_classes: K. variant: ``caffe`` is the network of Caffe's MNIST
-        example, 431,080 parameters for 10 classes; its layers are called as
+        input_shape: (channels, height, width).
+        num_classes: K.
+        variant: ``caffe`` is the network of Caffe's MNIST example, 431,080 parameters for 10 classes; its layers are called as
             there (conv1, conv2, ip1, ip2), and pictures have 16x16 or more. ``lenet5`` is nearer to the paper, 61,706
             parameters, layers c1, c3, c5, f6 and f7; pictures of less than 32x32 are padded by 2 on every side, as the
             paper's were, and must have 28x28 or more.

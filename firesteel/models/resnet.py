@@ -63,9 +63,11 @@ class ResNet(nn.Module):
     and the stem quarters them, so that little is left of small pictures: ``stem=cifar`` keeps their size there.
 
     Args:
-        block: kind of the blocks. blocks: of each group. input_shape: (channels, height, width). num_classes: K.
-        stem: ``imagenet``, a 7x7 convolution of stride 2 and a max-pool; ``cifar``, for pictures up to about 64x64, a
-        3x3
+        block: kind of the blocks.
+        blocks: how many, of each group.
+        input_shape: (channels, height, width).
+        num_classes: K.
+        stem: ``imagenet``, a 7x7 convolution of stride 2 and a max-pool; ``cifar``, for pictures up to about 64x64, a 3x3
             convolution of stride 1.
 
     Raises:

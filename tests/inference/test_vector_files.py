@@ -32,6 +32,13 @@ def test_vectors_and_names_come_back(rows: int, tmp_path: Path) -> None:
         np.testing.assert_array_equal(np.array(table.column("vector").to_pylist(), np.float32), vectors)
 
 
+def test_a_name_is_one_line_whatever_it_holds(tmp_path: Path) -> None:
+    with vector_writer(str(tmp_path / "v.npy")) as writer:
+        for name in ("a\nb.jpg", "c\r.jpg", "d.jpg"):
+            writer.add(name, np.zeros(2, np.float32))
+    assert (tmp_path / "v.npy.names.txt").read_bytes() == b"a\\nb.jpg\nc\\r.jpg\nd.jpg\n"
+
+
 def test_nothing_is_left_of_a_file_that_was_not_finished(tmp_path: Path) -> None:
     for name in ("v.npy", "v.parquet"):
         with pytest.raises(IndexError), vector_writer(str(tmp_path / name)) as writer:

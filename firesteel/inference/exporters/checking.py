@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from itertools import chain, repeat
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,8 @@ from firesteel.inference.exporters.rows import Rows
 TOLERANCE = 1e-4
 """Largest difference of an output, relative to the largest; other kernels sum in another order."""
 _AT_A_TIME = 32
+_SIZES = (1, 2, _AT_A_TIME)
+"""Of the batches that are tried in any case."""
 
 
 @dataclass(frozen=True)
@@ -45,13 +48,13 @@ class Check:
 
 
 def compare(network: WholeNetwork, run: Run, rows: Rows, dtype: str) -> Check:
-    """Give both the same rows, one alone and then in batches.
+    """Give both the same rows: one alone, two, and batches of 32, for which rows are repeated where there are few.
 
     Raises:
         ModelError: if the file cannot be run on them, or its results are no numbers of the right shape.
     """
     expected, found = [], []
-    for batch in _batches(rows.values.astype(dtype)):
+    for batch in _batches(np.resize(rows.values, (max(len(rows), sum(_SIZES)), *rows.values.shape[1:])).astype(dtype)):
         with torch.inference_mode():
             expected.append(network(torch.from_numpy(batch)).numpy())
         try:
@@ -67,7 +70,7 @@ def compare(network: WholeNetwork, run: Run, rows: Rows, dtype: str) -> Check:
 
 def _compared(expected: np.ndarray, found: np.ndarray, rows: Rows) -> Check:
     difference = float(np.abs(found - expected).max() / max(float(np.abs(expected).max()), 1e-6))
-    best, also = expected.argmax(1), found.argmax(1)
+    best, also = expected[: len(rows)].argmax(1), found[: len(rows)].argmax(1)
     accuracy = [None if rows.labels is None else float((each == rows.labels).mean()) for each in (best, also)]
     return Check(len(rows), rows.origin, difference, float((best == also).mean()), accuracy[0], accuracy[1])
 
@@ -94,9 +97,12 @@ def seconds_per_row(run: Run, rows: np.ndarray, *, at_least_s: float = 1.0) -> f
 
 
 def _batches(values: np.ndarray) -> Iterator[np.ndarray]:
-    yield values[:1]
-    for start in range(1, len(values), _AT_A_TIME):
-        yield values[start : start + _AT_A_TIME]
+    start = 0
+    for size in chain(_SIZES, repeat(_AT_A_TIME)):
+        if start >= len(values):
+            return
+        yield values[start : start + size]
+        start += size
 
 
 __all__ = ["TOLERANCE", "Check", "compare", "refuse_other_results", "seconds_per_row"]

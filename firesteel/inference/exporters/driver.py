@@ -59,6 +59,10 @@ class ExportOptions:
             raise ConfigError("input_dtype uint8 needs the preprocessing inside: without it normalised numbers go in.")
         if self.opset is not None and (self.to != "onnx" or not LOWEST_OPSET <= self.opset <= HIGHEST_OPSET):
             raise ConfigError(f"opset is for onnx, {LOWEST_OPSET} to {HIGHEST_OPSET}; got {self.opset} for {self.to}.")
+        if self.to == "safetensors" and (self.output != "probabilities" or not self.preprocessing or self.input_dtype):
+            raise ConfigError(
+                "output, preprocessing and input_dtype are for files that compute; safetensors holds weights only. Leave them out."
+            )
         if self.check_rows < 1:
             raise ConfigError(f"check_rows must be at least 1, got {self.check_rows}.")
         self._check_quantization()
@@ -118,6 +122,10 @@ def export(run: Place, path: Place, options: ExportOptions, model: Any = None) -
     folder = find_model_folder(run)
     description = read_description(folder)
     dtype = options.input_dtype or "float32"
+    if dtype == "uint8" and description.feature.dtype != "uint8":
+        raise ConfigError(
+            f"input_dtype uint8 is for models of pictures; this one takes {description.feature.dtype}, which would be cut."
+        )
     rows, calibration = _rows(options, description)
     network = WholeNetwork(
         load_model(folder, description, model), description, output=options.output, preprocessing=options.preprocessing
@@ -125,23 +133,23 @@ def export(run: Place, path: Place, options: ExportOptions, model: Any = None) -
     about = _about(description, options, dtype)
     example = torch.from_numpy(np.resize(rows.values, (EXAMPLE_ROWS, *description.feature.shape)).astype(dtype))
     with path.writing_path() as local, _float_file(local, options) as float_file:
-        check = _write_and_check(exporter, network, example, about, float_file, rows)
+        check, noted = _write_and_check(exporter, network, example, about, float_file, rows)
         quantized = None
         if calibration is not None:
             about = {**about, "quantization": {"type": "int8", "calibration": calibration.origin}}
             quantize(float_file, local, calibration, dtype, about)
             loss = compare(network, exporter.load(local, network), rows, dtype)
             quantized = measured(float_file, local, loss, rows, calibration, dtype)
-        size = os.path.getsize(local)
-    result = ModelExport(path, about, size, check, quantized, tuple(_notes(options, description, quantized)))
-    _describe(result)
+        notes = (*noted, *_notes(options, description, quantized))
+        result = ModelExport(path, about, os.path.getsize(local), check, quantized, notes)
+        _describe(result)  # first, so that the file never stands without its description
     return result
 
 
 def _write_and_check(
     exporter: Exporter, network: WholeNetwork, example: Tensor, about: dict[str, Any], path: str, rows: Rows
-) -> Check:
-    """Write the file of a network and compare it with the network.
+) -> tuple[Check, tuple[str, ...]]:
+    """Write the file of a network and compare it with the network; notes for people.
 
     Where tracing fails, or makes a file for one number of rows (``len(features)`` in the network's code), the network goes
     into the file by way of a graph, which knows the number of rows from others.
@@ -154,12 +162,13 @@ def _write_and_check(
         return check
 
     try:
-        return attempt(network)
+        return attempt(network), ()
     except ModelError as error:
         try:
-            return attempt(network.as_graph(example))
-        except ModelError:
-            raise error from error.__cause__
+            check = attempt(network.as_graph(example))
+        except ModelError as also:
+            raise ModelError(f"{error}\nAs a graph of its layers it cannot be written either: {also}") from error
+        return check, (f"written as a graph of its layers, since tracing failed: {str(error).splitlines()[0]}",)
 
 
 def _rows(options: ExportOptions, description: ModelDescription) -> tuple[Rows, Rows | None]:
@@ -192,8 +201,14 @@ def _float_file(local: str, options: ExportOptions) -> Iterator[str]:
 def _check_place(path: Place, exporter: Exporter, options: ExportOptions) -> None:
     if not path.name.lower().endswith(exporter.suffixes):
         raise ConfigError(f"a file of {exporter.name} is called NAME{exporter.suffixes[0]}, got {path}.")
-    if path.exists() and not options.overwrite:
-        raise ConfigError(f"{path} is there already. Choose another name, or pass --overwrite.")
+    for each in (path, *_described_at(path)):
+        if each.exists() and not options.overwrite:
+            raise ConfigError(f"{each} is there already. Choose another name, or pass --overwrite.")
+
+
+def _described_at(path: Place) -> tuple[Place, Place]:
+    """The description and the labels beside a file."""
+    return Place(f"{path.uri}.json"), Place(f"{path.uri}.labels.txt")
 
 
 def _about(description: ModelDescription, options: ExportOptions, dtype: str) -> dict[str, Any]:
@@ -240,9 +255,10 @@ def _describe(result: ModelExport) -> None:
             result.about | {"check": result.check.to_json(), "quantized": result.quantized.to_json()},
             indent=1, ensure_ascii=False,
         )  # fmt: skip
-    Place(f"{result.path.uri}.json").write_text(text + "\n")
+    about, names = _described_at(result.path)
+    about.write_text(text + "\n")
     labels = [" ".join(label.split()) for label in result.about["labels"]]
-    Place(f"{result.path.uri}.labels.txt").write_text("".join(f"{label}\n" for label in labels))
+    names.write_text("".join(f"{label}\n" for label in labels))
 
 
 def _one_of(name: str, given: str, allowed: Sequence[str] | dict[str, Any]) -> None:

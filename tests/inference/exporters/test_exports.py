@@ -18,7 +18,9 @@ import firesteel
 from firesteel.cli.main import app
 from firesteel.data.manifest import Feature, Statistics
 from firesteel.errors import ConfigError, DataError, FiresteelError, ModelError
-from firesteel.inference.exporters.rows import rows_of
+from firesteel.inference.exporters.checking import compare
+from firesteel.inference.exporters.network import WholeNetwork
+from firesteel.inference.exporters.rows import Rows, random_rows, rows_of
 from firesteel.models import build_model, resolve_model
 from firesteel.models.description import ModelDescription, load_model, read_description, save_model
 from firesteel.specs import Spec
@@ -150,7 +152,8 @@ def test_exported_and_imported_again_it_predicts_the_same(spec: str, tmp_path: P
 def test_a_number_of_rows_in_the_code_is_no_number_in_the_file(tmp_path: Path) -> None:
     """A vision transformer repeats its class token ``len(features)`` times; a trace of TorchScript cannot know that."""
     model = write(tmp_path / "model", "vit:layers=1,dim=8,heads=2,mlp_dim=8", (3, 8, 8))
-    firesteel.export_model(model, tmp_path / "net.pt2", to="torch-export")
+    found = firesteel.export_model(model, tmp_path / "net.pt2", to="torch-export")
+    assert found.notes[0].startswith("written as a graph of its layers, since tracing failed")
     rows = np.random.default_rng(0).integers(0, 256, (7, 3, 8, 8)).astype(np.uint8)
     expected = firesteel.Predictor(model).probabilities(rows)
     np.testing.assert_allclose(run(tmp_path / "net.pt2", rows.astype(np.float32)), expected, atol=1e-5)
@@ -256,6 +259,9 @@ def test_rows_are_taken_from_every_shard(image_folder: Path, tmp_path: Path) -> 
         ({"to": "onnx", "quantize": "int8"}, "needs real rows"),
         ({"to": "onnx", "calibrate": "x"}, "calibrate goes with quantize"),
         ({"to": "onnx", "check_rows": 0}, "check_rows must be at least 1"),
+        ({"to": "safetensors", "output": "logits"}, "safetensors holds weights only"),
+        ({"to": "safetensors", "preprocessing": False}, "safetensors holds weights only"),
+        ({"to": "safetensors", "input_dtype": "uint8"}, "safetensors holds weights only"),
         ({"to": "torch-export"}, r"a file of torch-export is called NAME.pt2, got .*net.onnx"),
         ({"to": "onnx", "check": "nothing.png"}, "no picture that can be read"),
     ],
@@ -264,6 +270,41 @@ def test_wrong_options_are_refused(options: dict[str, Any], message: str, model:
     with pytest.raises(FiresteelError, match=message):
         firesteel.export_model(model, tmp_path / "net.onnx", **options)
     assert not list(tmp_path.iterdir())
+
+
+def test_numbers_are_not_cut_to_bytes(tmp_path: Path) -> None:
+    model = write(tmp_path / "model", "mlp", (1, 4, 4))
+    described = json.loads((model / "model.json").read_text())
+    described["feature"]["dtype"] = "float32"
+    (model / "model.json").write_text(json.dumps(described))
+    with pytest.raises(ConfigError, match="input_dtype uint8 is for models of pictures; this one takes float32"):
+        firesteel.export_model(model, tmp_path / "net.onnx", to="onnx", input_dtype="uint8")
+
+
+def test_what_lies_beside_is_not_written_over(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "net.pt2.labels.txt").write_text("mine")
+    with pytest.raises(ConfigError, match=r"net\.pt2\.labels\.txt is there already"):
+        firesteel.export_model(model, tmp_path / "net.pt2", to="torch-export")
+    assert [path.name for path in tmp_path.iterdir()] == ["net.pt2.labels.txt"]
+
+
+def test_few_rows_are_tried_in_batches_of_every_size(model: Path) -> None:
+    """A file made for one number of rows shall be found out with one picture, too."""
+    description = read_description(Place.of(model))
+    network = WholeNetwork(load_model(Place.of(model), description), description, output="logits", preprocessing=True)
+    sizes = []
+
+    def run(batch: np.ndarray) -> np.ndarray:
+        sizes.append(len(batch))
+        with torch.no_grad():
+            return network(torch.from_numpy(batch)).numpy()
+
+    rows = random_rows(description)
+    check = compare(network, run, Rows(rows.values[:1], np.array([0]), "one"), "float32")
+    assert (sizes, check.rows, check.difference, check.agreement) == ([1, 2, 32], 1, 0.0, 1.0)
+    sizes.clear()
+    compare(network, run, rows, "float32")
+    assert sizes == [1, 2, 32, 29]
 
 
 def test_the_command_prints_the_same_and_keeps_a_file_that_is_there(model: Path, tmp_path: Path) -> None:
