@@ -171,14 +171,27 @@ def _encodings(table: TableFrame, options: TableOptions) -> tuple[ColumnEncoding
 
 
 def processed(table: TableFrame, options: TableOptions) -> tuple[TableFrame, TableOptions]:
-    """A table after its transform process, whose statistics are filled in; and the options that say so."""
+    """A table after its transform process, whose statistics are filled in; and the options that say so.
+
+    Statistics are those of the training split, where a column of the source names it; a random split is made of the rows that
+    come out of the process, so that before it no row belongs to one.
+    """
     if options.process is None:
         return table, options
     from pyspark.sql import functions as F
 
+    process, notes = TransformProcess.of(options.process), table.notes
     sound = table.frame.where(F.col(PROBLEM).isNull()).select(*map(quoted, table.schema.names))
-    process = filled(sound, TransformProcess.of(options.process))
-    after = table.transformed(partial(transformed, process=process), process.final_schema)
+    if options.split_column in table.schema.names:
+        sound = sound.where(F.trim(F.col(quoted(str(options.split_column)))) == "train")
+    elif wanted := process.unfilled():
+        names = dict.fromkeys(name for columns in wanted.values() for name in columns)
+        notes += (
+            f"the statistics of {', '.join(names)} in the transform process are those of all rows, also of other splits than"
+            " train; a split column of the source, or statistics in the process, changes that",
+        )
+    process = filled(sound, process)
+    after = replace(table.transformed(partial(transformed, process=process), process.final_schema), notes=notes)
     return after, options.model_copy(update={"columns": process.final_schema, "process": process.to_mapping()})
 
 

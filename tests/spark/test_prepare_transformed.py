@@ -117,3 +117,25 @@ def test_a_table_keeps_so_many_rows_of_a_class(spark: Any, table: Path, tmp_path
     dataset = prepared(spark, table, tmp_path / "dataset", max_per_class=5)
     assert dataset.manifest.splits["train"].rows_per_class == [5, 5]
     assert dataset.manifest.counts.read == dataset.manifest.counts.written + dataset.manifest.counts.dropped + 1
+
+
+def test_statistics_of_the_process_are_those_of_the_training_split(spark: Any, tmp_path: Path) -> None:
+    """Where the source names it; else a warning says whose they are."""
+    lines = [f"{i},{'train' if i < 10 else 'test'},{'ab'[i % 2]}" for i in range(30)]
+    (tmp_path / "rows.csv").write_text("x,split,class\n" + "\n".join(lines) + "\n")
+    schema = Schema().double("x").string("split").categorical("class", ["a", "b"])
+    process = TransformProcess(schema).then({"do": "normalize", "columns": ["x"], "method": "subtract_mean"})
+    options: dict[str, Any] = {"spark": spark, "transform": process, "label": "class", "features": ["x"]}
+
+    def mean_of(dataset: firesteel.Dataset) -> float:
+        table = dataset.manifest.feature.table
+        assert table is not None
+        assert table.process is not None
+        return TransformProcess.of(table.process).to_mapping()["steps"][0]["statistics"]["x"]["mean"]
+
+    own = firesteel.prepare(tmp_path / "rows.csv", tmp_path / "own", split_column="split", **options).dataset
+    assert mean_of(own) == 4.5
+    assert not any("statistics" in warning for warning in own.manifest.warnings)
+    random = firesteel.prepare(tmp_path / "rows.csv", tmp_path / "random", split={"train": 0.5, "test": 0.5}, **options)
+    assert mean_of(random.dataset) == 14.5
+    assert any("the statistics of x in the transform" in warning for warning in random.dataset.manifest.warnings)
