@@ -4,7 +4,9 @@
 
 The table is made once, from a seed: 40 columns, of which 16 hold floating numbers (all different), 10 whole numbers (from
 two to millions of different ones), 10 texts (5 with few different ones, 5 with a different one in every row), 2 times and 2
-truth values. Both contestants read it with the same types, in one Spark session, in turns.
+truth values. All contestants work in one Spark session, in turns. Spark's reader gives `summary()` and the first `analyze` the same
+types; the file itself is read as `prepare` reads it, which finds broken records, once with a schema and once with types to be found
+out, in a pass of its own.
 
 `summary()` gives count, mean, standard deviation, min, max and three approximate quartiles of numbers and texts; it has
 nothing for times and truth values, so for these it is asked for count, min and max beside it. `analyze` gives all its
@@ -28,6 +30,7 @@ from pyarrow import csv
 
 import firesteel
 from firesteel.spark.session import open_session
+from firesteel.tables.schema import Column, Schema
 
 _CHUNK = 100_000
 _WORDS = np.array(["alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa"])
@@ -64,6 +67,12 @@ def types_of(columns: list[str]) -> str:
     return ", ".join(f"{name} {kinds[name.rstrip('0123456789')]}" for name in columns)
 
 
+def schema_of(columns: list[str]) -> Schema:
+    """The same types, as Firesteel reads them."""
+    kinds = {"f": "double", "u": "double", "n": "integer", "w": "string", "t": "string", "at": "time", "b": "boolean"}
+    return Schema(columns=tuple(Column(name=name, type=kinds[name.rstrip("0123456789")]) for name in columns))  # type: ignore[arg-type]
+
+
 def by_spark(frame: Any) -> None:
     from pyspark.sql import functions as F
 
@@ -97,6 +106,10 @@ def main() -> None:
         contestants = {
             "DataFrame.summary()": timed(lambda: by_spark(frame)),
             "firesteel.analyze": timed(lambda: firesteel.analyze(frame)),
+            "of the file, with a schema": timed(
+                lambda: firesteel.analyze(path, schema=schema_of(columns), spark=spark)
+            ),
+            "of the file, types found out": timed(lambda: firesteel.analyze(path, spark=spark)),
         }
         seconds = in_turns(contestants, options.runs)
         reference = seconds["DataFrame.summary()"]
