@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
-from firesteel.tables.parsing import parse_column
+from firesteel.tables.parsing import count_wrong, parse_column
 from firesteel.tables.schema import Column, Schema
 
 _TRIED = ("integer", "long", "double", "boolean", "time")
@@ -44,9 +44,8 @@ def votes_of(columns: Mapping[str, pa.Array], null_values: Sequence[str]) -> dic
 
 
 def _votes(array: pa.Array, null_values: Sequence[str]) -> TypeVotes:
-    parsed = parse_column(array, Column(name="any", type="string"), null_values).values.drop_null()
-    wrong = {kind: len(parse_column(parsed, _column("any", kind)).invalid) if len(parsed) else 0 for kind in _TRIED}
-    return TypeVotes(len(parsed), wrong)
+    texts = parse_column(array, Column(name="any", type="string"), null_values).values.drop_null()
+    return TypeVotes(len(texts), {kind: count_wrong(texts, kind) if len(texts) else 0 for kind in _TRIED})
 
 
 def _column(name: str, kind: str) -> Column:

@@ -79,6 +79,11 @@ def parse_column(array: pa.Array, column: Column, null_values: Sequence[str] = (
     return Parsed(values, forbidden | reasons)
 
 
+def count_wrong(texts: pa.Array, type: str) -> int:
+    """How many texts, of which none is missing, are not of a type. (To say of each what is wrong takes ten times as long.)"""
+    return int(_READERS[type](texts, Column.model_validate({"name": "any", "type": type}))[1].sum())
+
+
 def plain_array(array: pa.Array) -> pa.Array:
     """One contiguous array without dictionaries, of texts or bytes with 32 bit offsets."""
     if isinstance(array, pa.ChunkedArray):
@@ -291,4 +296,14 @@ def _some(values: Sequence[str]) -> str:
     return ", ".join(values) if len(values) <= 6 else f"{', '.join(values[:6])}, ... ({len(values)})"
 
 
-__all__ = ["ARROW_TYPES", "Parsed", "as_text", "blank_to_null", "check_holds", "parse_column", "plain_array", "shown"]
+__all__ = [
+    "ARROW_TYPES",
+    "Parsed",
+    "as_text",
+    "blank_to_null",
+    "check_holds",
+    "count_wrong",
+    "parse_column",
+    "plain_array",
+    "shown",
+]
