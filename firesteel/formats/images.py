@@ -7,26 +7,18 @@ other format, and every JPEG that libjpeg-turbo refuses for its colour space, go
 
 from __future__ import annotations
 
-import contextlib
 import io
-import logging
-import struct
-import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import simplejpeg
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
 from firesteel.errors import FormatError
-
-# Pillow logs what it finds wrong with a file. The reason is in the exception; without a handler it would be printed.
-logging.getLogger("PIL").addHandler(logging.NullHandler())
-
-MAX_PIXELS = 100_000_000
-"""Larger pictures are refused: a small file that announces a giant picture is an attack or a mistake."""
+from firesteel.formats.jpeg_segments import JPEG_MAGIC, jpeg_may_be_turned
+from firesteel.formats.pillow import announced, not_a_picture, opened, plain, refuse_giants
 
 EXTENSIONS = {
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
@@ -42,9 +34,6 @@ EXTENSIONS = {
     "ICO": (".ico",),
 }
 """Extensions by Pillow's name of the format, the usual one first."""
-
-JPEG_MAGIC = b"\xff\xd8\xff"
-_OWN_SEGMENTS = frozenset(bytes([0xFF, marker]) for marker in (*range(0xE0, 0xF0), 0xFE))
 
 _MOST_WAITING_BYTES = 1 << 20
 """Pictures that are larger once they are decoded are resized at once, not together with others."""
@@ -277,84 +266,3 @@ def _decode_any(data: bytes, spec: ImageSpec) -> tuple[np.ndarray, tuple[int, in
 def _little(pixels: np.ndarray, spec: ImageSpec) -> np.ndarray:
     """The same, resized already if it is too large to wait for others."""
     return pixels if pixels.nbytes <= _MOST_WAITING_BYTES else next(iter(_resized([pixels], spec)))
-
-
-def plain(picture: Image.Image, mode: str) -> Image.Image:
-    """The first frame as ``L`` or ``RGB``: turned as the camera says, 16 bits scaled to 8, transparent pixels white."""
-    image: Image.Image = ImageOps.exif_transpose(picture)
-    image.load()
-    if image.mode.startswith("I;16") or image.mode == "I":
-        # 16-bit grey: Pillow would clip at 255 instead of scaling.
-        image = Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).clip(0, 255).astype(np.uint8))
-    elif "transparency" in image.info or image.mode in ("RGBA", "LA", "PA", "RGBa", "La"):
-        image = _on_white(image.convert("RGBA"))
-    return image.convert(mode)
-
-
-@contextlib.contextmanager
-def opened(data: bytes) -> Iterator[Image.Image]:
-    """A picture whose pixels are not read yet; PostScript is refused, and what Pillow warns of stays inside."""
-    with warnings.catch_warnings():
-        # Damaged EXIF, odd palettes, also found while pixels are read: what matters raises.
-        warnings.simplefilter("ignore")
-        with Image.open(io.BytesIO(data)) as image:
-            if image.format == "EPS":
-                raise FormatError("PostScript is not read: it is a program, which Pillow would let Ghostscript run")
-            yield image
-
-
-def _on_white(image: Image.Image) -> Image.Image:
-    white = Image.new("RGBA", image.size, "white")
-    return Image.alpha_composite(white, image)
-
-
-def _is_grey(mode: str) -> bool:
-    return mode in ("1", "L", "LA", "La", "I", "F") or mode.startswith("I;16")
-
-
-def announced(image: Image.Image) -> tuple[int, int, int]:
-    """(height, width, channels) as the header says, turned as the camera says; channels is 1 or 3."""
-    turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
-    height, width = image.size if turned else image.size[::-1]
-    return height, width, 1 if _is_grey(image.mode) else 3
-
-
-def jpeg_may_be_turned(data: bytes) -> bool:
-    """True if the EXIF block of a JPEG says another orientation than upright (a look at the segments before the picture)."""
-    at = _exif_of(data)
-    if at == -1:
-        return False
-    order = ">" if data[at + 6 : at + 8] == b"MM" else "<"
-    tag = struct.pack(order + "HHI", 0x0112, 3, 1)
-    found = data.find(tag, at, at + 65536)
-    return found != -1 and struct.unpack_from(order + "H", data.ljust(found + 10, b"\0"), found + 8)[0] not in (0, 1)
-
-
-def _exif_of(data: bytes) -> int:
-    """Where the EXIF block of a JPEG begins; -1 if it has none.
-
-    Cameras and programs put their own segments, APP0 to APP15 and comments, in front (ITU-T T.81, B.2.4.6).
-    """
-    at = 2
-    while True:
-        while data.startswith(b"\xff\xff", at):  # bytes that fill
-            at += 1
-        if data[at : at + 2] not in _OWN_SEGMENTS:
-            return -1
-        if data.startswith(b"\xff\xe1", at) and data.startswith(b"Exif\0\0", at + 4):
-            return at + 4
-        at += 2 + max(2, int.from_bytes(data[at + 2 : at + 4], "big"))
-
-
-def refuse_giants(height: int, width: int) -> None:
-    """Raise FormatError for more than MAX_PIXELS."""
-    if height * width > MAX_PIXELS:
-        raise FormatError(f"giant picture: {width}x{height} pixels announced, more than {MAX_PIXELS} are refused")
-
-
-def not_a_picture(data: bytes, error: Exception) -> FormatError:
-    """What a decoder's exception says, as one of ours."""
-    if isinstance(error, UnidentifiedImageError):
-        return FormatError(f"not a picture: {len(data)} bytes that begin with {data[:8].hex(' ') or 'nothing'}")
-    text: Any = str(error).strip().splitlines()
-    return FormatError(f"damaged picture: {text[0] if text else type(error).__name__}")

@@ -9,7 +9,8 @@ import simplejpeg
 from PIL import Image
 
 from firesteel.errors import FormatError
-from firesteel.formats import images
+from firesteel.formats.jpeg_segments import JPEG_MAGIC, jpeg_may_be_turned
+from firesteel.formats.pillow import announced, not_a_picture, opened, plain, refuse_giants
 
 FULL_EDGE = 512
 """JPEGs whose shorter edge is at least twice this are decoded at a half, a quarter or an eighth of their size."""
@@ -43,9 +44,9 @@ def inspect(data: bytes) -> Inspected:
     if not data:
         raise FormatError("empty: 0 bytes")
     try:
-        if data.startswith(images.JPEG_MAGIC) and not images.jpeg_may_be_turned(data):
+        if data.startswith(JPEG_MAGIC) and not jpeg_may_be_turned(data):
             height, width, colorspace, _ = simplejpeg.decode_jpeg_header(data)
-            images.refuse_giants(height, width)
+            refuse_giants(height, width)
             if colorspace not in ("CMYK", "YCCK"):
                 return _inspect_jpeg(data, height, width, grey=colorspace == "Gray")
         return _inspect_any(data)
@@ -53,7 +54,7 @@ def inspect(data: bytes) -> Inspected:
         raise
     # Pillow's plug-ins answer damaged files with almost any exception.
     except Exception as error:
-        raise images.not_a_picture(data, error) from error
+        raise not_a_picture(data, error) from error
 
 
 def inspect_array(pixels: np.ndarray) -> Inspected:
@@ -71,8 +72,8 @@ def _inspect_jpeg(data: bytes, height: int, width: int, *, grey: bool) -> Inspec
 
 
 def _inspect_any(data: bytes) -> Inspected:
-    with images.opened(data) as picture:
-        images.refuse_giants(picture.height, picture.width)
-        height, width, channels = images.announced(picture)
+    with opened(data) as picture:
+        refuse_giants(picture.height, picture.width)
+        height, width, channels = announced(picture)
         mode, kind, frames = picture.mode, picture.format or "unknown", getattr(picture, "n_frames", 1)
-        return Inspected(images.plain(picture, "L" if channels == 1 else "RGB"), height, width, mode, kind, frames)
+        return Inspected(plain(picture, "L" if channels == 1 else "RGB"), height, width, mode, kind, frames)

@@ -19,7 +19,6 @@ from firesteel._version import __version__
 from firesteel.data.cache import Rows
 from firesteel.data.loader import Loader, Normalizer
 from firesteel.data.manifest import Manifest
-from firesteel.data.order import Order
 from firesteel.errors import CheckpointError, FiresteelError, ModelError, WorkerFailed
 from firesteel.launch import lost_a_peer, place_of
 from firesteel.models import build_model, count_parameters
@@ -29,7 +28,7 @@ from firesteel.models.transfer.pretrained import load_pretrained, whole_state
 from firesteel.monitoring.events import STOP_REQUESTED, EventWriter, events_of
 from firesteel.storage import Place
 from firesteel.sync import alone, make_sync
-from firesteel.sync.base import SyncStrategy
+from firesteel.training.announcing import CountSampled, Start
 from firesteel.training.best import BestModel, best_of_run, copy_model
 from firesteel.training.callbacks import Callback, EventLog, Progress, ScoreForSchedule
 from firesteel.training.checkpoint import Keep, find_checkpoint
@@ -43,7 +42,6 @@ from firesteel.training.loop import train
 from firesteel.training.resume import load_initial, state_for
 from firesteel.training.run import STOP_REQUEST_NAME, RunDirectory
 from firesteel.training.schedules import Timing
-from firesteel.training.settings import learning_rate_line
 from firesteel.training.state import Parts, Stateful, capture, restore
 from firesteel.training.stopping import Stopping
 from firesteel.training.triggers import Clock
@@ -104,11 +102,11 @@ def train_worker(payload: TrainPayload, world: World, meeting: Meeting | None) -
                 restore(parts, state_for(checkpoint, world))
             return progress
 
-        callbacks: list[Callback] = [_Start(events, job, world, order, rows, model, sync), log]
+        callbacks: list[Callback] = [Start(events, job, world, order, rows, model, sync), log]
         if update.schedule.wants_score:
             callbacks.append(ScoreForSchedule(update.schedule, log))
         if order.sampling is not None:
-            callbacks.append(_CountSampled(events, loader))
+            callbacks.append(CountSampled(events, loader))
         with _first_step_explained(job, log):
             train(
                 model, update, loader, sync, world,
@@ -301,51 +299,3 @@ def _save(payload: TrainPayload, model: nn.Module, description: ModelDescription
 def _whole_state(job: TrainJob, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """The state of the network that is saved, of which the one that was trained may be a part."""
     return whole_state(state, job.pretrained) if job.completes is not None and job.pretrained is not None else state
-
-
-class _CountSampled(Callback):
-    """Counts the different rows of each epoch where not each comes once."""
-
-    def __init__(self, events: EventWriter, loader: Loader):
-        self._events, self._loader = events, loader
-
-    def on_epoch_end(self, progress: Progress) -> None:
-        self._events.write("sampled", epoch=progress.epoch - 1, distinct_rows=self._loader.distinct_rows)
-
-
-class _Start(Callback):
-    """Announces the run when everything is ready for the first step."""
-
-    def __init__(
-        self,
-        events: EventWriter,
-        job: TrainJob,
-        world: World,
-        order: Order,
-        rows: Rows,
-        model: nn.Module,
-        sync: SyncStrategy,
-    ):
-        self._events, self._sync = events, sync
-        self._fields = {
-            "host": world.host,
-            "device": world.device,
-            "threads": torch.get_num_threads(),
-            "workers": world.world_size,
-            "epochs": job.epochs,
-            "steps_per_epoch": order.steps_per_epoch,
-            "global_batch_size": job.global_batch_size,
-            "rows": len(rows),
-            "in_memory": rows.in_memory,
-            "parameters": count_parameters(model),
-            "sync": str(job.sync),
-            "learning_rate": job.learning_rate * job.worker_factor,
-            "learning_rate_line": learning_rate_line(job),
-            "pid": os.getpid(),
-            "versions": {"torch": torch.__version__, "python": platform.python_version(), "firesteel": __version__},
-        }
-
-    def on_train_begin(self, progress: Progress) -> None:
-        self._events.write(
-            "start", bytes_per_step=self._sync.bytes_per_step, step=progress.step, epoch=progress.epoch, **self._fields
-        )

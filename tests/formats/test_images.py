@@ -16,14 +16,14 @@ from PIL import Image, ImageOps
 
 from firesteel.errors import FormatError
 from firesteel.formats.images import (
-    MAX_PIXELS,
     ImageSpec,
     decode,
     decode_all,
     encode_jpeg,
-    jpeg_may_be_turned,
     probe,
 )
+from firesteel.formats.jpeg_segments import jpeg_may_be_turned
+from firesteel.formats.pillow import MAX_PIXELS
 from tests.conftest import picture, real_data
 
 HEIGHT, WIDTH = 32, 48  # multiples of 16: no JPEG block is filled up with pixels that are not there
