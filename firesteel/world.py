@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import socket
 import sys
 import threading
@@ -13,7 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from firesteel.errors import ResourceError, WorkerFailed
+from firesteel.errors import ConfigError, ResourceError, WorkerFailed
 
 if TYPE_CHECKING:
     import torch
@@ -86,6 +87,17 @@ class World:
 
     def __str__(self) -> str:
         return f"rank {self.rank} of {self.world_size} on {self.host} ({self.device})"
+
+
+def check_device(wanted: str) -> str:
+    """``auto``, ``cpu``, ``cuda`` or ``cuda:N``; whether there is such a GPU is known where it is used.
+
+    Raises:
+        ConfigError: for anything else.
+    """
+    if not re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?", wanted):
+        raise ConfigError(f"device must be auto, cpu, cuda or cuda:N, got {wanted!r}.")
+    return wanted
 
 
 def usable_gpus(wanted: str) -> int:

@@ -13,7 +13,7 @@ from firesteel.api.tables import refuse_table_options, table_engine, table_optio
 from firesteel.errors import ConfigError
 from firesteel.runtime import Runtime, Watch, local_launcher
 from firesteel.storage import Place
-from firesteel.world import usable_gpus
+from firesteel.world import check_device, usable_gpus
 
 if TYPE_CHECKING:
     from firesteel.data.commit import Prepared
@@ -181,6 +181,7 @@ def prepare_computed(
         overwrite: replace another dataset in that folder.
         watch: shows the progress.
     """
+    check_device(device)
     cores = len(os.sched_getaffinity(0))
     processes = workers or (cores if runtime.uses_spark else usable_gpus(device) or cores)
     source = open_source(1 if runtime.uses_spark else max(1, cores // processes))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import Any
@@ -25,7 +24,7 @@ from firesteel.models.layer_output import LayerOutput, Pool
 from firesteel.storage import Place
 from firesteel.tables.files import read_file, records_of
 from firesteel.tables.records import Records
-from firesteel.world import World, using_threads
+from firesteel.world import World, check_device, using_threads
 
 _BATCH_BYTES = {"cpu": 2 << 20, "cuda": 64 << 20}
 """Of rows in float32. On a CPU the memory that larger batches take, and give back after each, costs more than they save."""
@@ -70,8 +69,7 @@ class Predictor:
         batch_size: int | None = None,
         model: Any = None,
     ):
-        if not re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?", device):
-            raise ConfigError(f"device must be auto, cpu, cuda or cuda:N, got {device!r}.")
+        check_device(device)
         if batch_size is not None and batch_size < 1:
             raise ConfigError(f"batch_size must be at least 1, got {batch_size}.")
         folder = find_model_folder(Place.of(run))

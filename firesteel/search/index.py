@@ -71,7 +71,7 @@ class IndexSource(ComputedSource):
             RunError: if there is no model, or it takes other rows.
         """
         folder = find_model_folder(model)
-        predictor = Predictor(folder, device=device, model=factory)
+        predictor = Predictor(folder, device="cpu", model=factory)  # the driver of a cluster may have no GPU
         wants, has = predictor.description.feature, dataset.feature
         if (tuple(wants.shape), wants.dtype) != (tuple(has.shape), has.dtype):
             shapes = [f"{'x'.join(map(str, each.shape))} {each.dtype}" for each in (wants, has)]

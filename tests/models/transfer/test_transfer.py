@@ -283,6 +283,8 @@ def test_networks_that_cannot_be_taken_over(place: Path, tmp_path: Path) -> None
         firesteel.train(tmp_path / "grey", tmp_path / "run", from_model=place / "base", **QUIET)
     with pytest.raises(ConfigError, match="nothing says which layers are frozen"):
         firesteel.compute_features(place / "base", place / "old", tmp_path / "f", engine="local")
+    with pytest.raises(ConfigError, match="device must be auto, cpu, cuda or cuda:N, got 'gpu'"):
+        firesteel.compute_features(place / "base", place / "new", tmp_path / "f", engine="local", device="gpu")
     with pytest.raises(ConfigError, match="leaves nothing to train"):
         firesteel.compute_features(place / "base", place / "old", tmp_path / "f", freeze_until="head", engine="local")
     with pytest.raises(ModelError, match="2 results of the frozen layers go to those that learn"):
