@@ -30,7 +30,7 @@ def model(
     weights: dict[str, np.ndarray],
     shape: list[Any],
     opset: int = 17,
-    outputs: int = 5,
+    outputs: int | None = 5,
     path: Path | None = None,
 ) -> Any:
     graph = helper.make_graph(

@@ -118,7 +118,12 @@ def _softmax(function: Callable[..., Tensor]) -> Operator:
     return make
 
 
-def _reduce(function: Callable[[Tensor, list[int], bool], Tensor]) -> Operator:
+def _reduce(
+    function: Callable[[Tensor, list[int], bool], Tensor],
+    numpy_function: Callable[[np.ndarray, tuple[int, ...], bool], Any],
+) -> Operator:
+    """Over some axes, or over all; on constants and sizes numpy computes."""
+
     def make(node: Node) -> Call:
         given = node.integers(1, "axes", "list of axes")
         keep = bool(node.get("keepdims", 1))
@@ -126,13 +131,21 @@ def _reduce(function: Callable[[Tensor, list[int], bool], Tensor]) -> Operator:
             return Call(lambda x: x, [0])
 
         def compute(x: Value) -> Value:
-            if is_host(x):
-                return np.asarray(np.prod(x)) if node.op == "ReduceProd" else np.asarray(as_tensor(x).numpy().sum())
-            return function(x, given or list(range(x.dim())), keep)
+            axes = given or list(range(x.ndim))
+            if not is_host(x):
+                return function(x, axes, keep)
+            result = np.asarray(numpy_function(x, tuple(axes), keep))
+            return result if x.dtype == object else result.astype(x.dtype)
 
         return Call(compute, [0])
 
     return make
+
+
+def _log_sum_exp(x: np.ndarray, axes: tuple[int, ...], keep: bool) -> np.ndarray:
+    largest = x.max(axes, keepdims=True)
+    found = np.log(np.exp(x - largest).sum(axes, keepdims=True)) + largest
+    return np.asarray(found if keep else found.squeeze(axes))
 
 
 def _product(x: Tensor, axes: list[int], keep: bool) -> Tensor:
@@ -215,12 +228,24 @@ OPERATORS: dict[str, Operator] = {
     "Softsign": lambda node: Call(F.softsign), "Clip": _clip, "Dropout": _dropout, "Einsum": _einsum,
     "ThresholdedRelu": lambda node: Call(lambda x: torch.where(x > node.get("alpha", 1.0), x, torch.zeros_like(x))),
     "Softmax": _softmax(torch.softmax), "LogSoftmax": _softmax(torch.log_softmax),
-    "ReduceMean": _reduce(lambda x, axes, keep: x.mean(axes, keep)), "ReduceSum": _reduce(lambda x, axes, keep: x.sum(axes, keep)),
-    "ReduceMax": _reduce(lambda x, axes, keep: x.amax(axes, keep)), "ReduceMin": _reduce(lambda x, axes, keep: x.amin(axes, keep)),
-    "ReduceProd": _reduce(_product), "ReduceL1": _reduce(lambda x, axes, keep: x.abs().sum(axes, keep)),
-    "ReduceL2": _reduce(lambda x, axes, keep: x.square().sum(axes, keep).sqrt()),
-    "ReduceSumSquare": _reduce(lambda x, axes, keep: x.square().sum(axes, keep)),
-    "ReduceLogSum": _reduce(lambda x, axes, keep: x.sum(axes, keep).log()),
-    "ReduceLogSumExp": _reduce(lambda x, axes, keep: x.logsumexp(axes, keep)),
+    "ReduceMean": _reduce(lambda x, axes, keep: x.mean(axes, keep), lambda x, axes, keep: x.mean(axes, keepdims=keep)),
+    "ReduceSum": _reduce(lambda x, axes, keep: x.sum(axes, keep), lambda x, axes, keep: x.sum(axes, keepdims=keep)),
+    "ReduceMax": _reduce(lambda x, axes, keep: x.amax(axes, keep), lambda x, axes, keep: x.max(axes, keepdims=keep)),
+    "ReduceMin": _reduce(lambda x, axes, keep: x.amin(axes, keep), lambda x, axes, keep: x.min(axes, keepdims=keep)),
+    "ReduceProd": _reduce(_product, lambda x, axes, keep: x.prod(axes, keepdims=keep)),
+    "ReduceL1": _reduce(
+        lambda x, axes, keep: x.abs().sum(axes, keep), lambda x, axes, keep: abs(x).sum(axes, keepdims=keep)
+    ),
+    "ReduceL2": _reduce(
+        lambda x, axes, keep: x.square().sum(axes, keep).sqrt(),
+        lambda x, axes, keep: np.sqrt((x * x).sum(axes, keepdims=keep)),
+    ),
+    "ReduceSumSquare": _reduce(
+        lambda x, axes, keep: x.square().sum(axes, keep), lambda x, axes, keep: (x * x).sum(axes, keepdims=keep)
+    ),
+    "ReduceLogSum": _reduce(
+        lambda x, axes, keep: x.sum(axes, keep).log(), lambda x, axes, keep: np.log(x.sum(axes, keepdims=keep))
+    ),
+    "ReduceLogSumExp": _reduce(lambda x, axes, keep: x.logsumexp(axes, keep), _log_sum_exp),
     "ArgMax": _arg(torch.argmax), "ArgMin": _arg(torch.argmin),
 }  # fmt: skip
