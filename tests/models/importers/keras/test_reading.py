@@ -186,6 +186,34 @@ def test_what_is_wrong_in_a_configuration_is_said(config: dict[str, Any], messag
     assert 1 <= len(str(caught.value).splitlines()) <= 4
 
 
+def called_with(keras: int, options: dict[str, Any]) -> dict[str, Any]:
+    """A functional network whose dense layer is called with options, as Keras 2 or 3 writes it."""
+    old, value = OLD_CONFIG["config"], {"class_name": "__keras_tensor__", "config": {"keras_history": ["flat", 0, 0]}}
+    layers = [
+        {
+            "class_name": "InputLayer",
+            "name": "in",
+            "config": {"name": "in", "batch_shape": [None, 4, 3, 2]},
+            "inbound_nodes": [],
+        }
+    ]
+    for layer, taken in zip(old, ("in", "a/conv", "flat")):
+        node = [[[taken, 0, 0, {}]]]
+        if taken == "flat":
+            node = [{"args": [value], "kwargs": options}] if keras == 3 else [[[taken, 0, 0, options]]]
+        layers.append({**layer, "name": layer["config"]["name"], "inbound_nodes": node})
+    return {"class_name": "Functional", "config": {
+        "name": "f", "layers": layers, "input_layers": [["in", 0, 0]], "output_layers": [["dense", 0, 0]]}}  # fmt: skip
+
+
+@pytest.mark.parametrize("keras", [2, 3])
+def test_options_of_a_single_call_are_refused_unless_they_say_nothing(keras: int, tmp_path: Path) -> None:
+    read(write_h5(tmp_path / "net.h5", ARRAYS, called_with(keras, {"mask": None, "training": False})))
+    for options in ({"training": True}, {"mask": {"class_name": "__keras_tensor__"}}, {"initial_state": [0]}):
+        with pytest.raises(ModelError, match=f"options of its own .*{next(iter(options))}"):
+            read(write_h5(tmp_path / "net.h5", ARRAYS, called_with(keras, options)))
+
+
 def test_other_files_are_not_followed(tmp_path: Path) -> None:
     """An HDF5 file can name any file of the machine as its content."""
     (tmp_path / "secret.bin").write_bytes(DENSE.tobytes())
