@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from torch import Tensor
 
 from firesteel.errors import ModelError
 from firesteel.models.graph.network import LayerSpec, StepSpec
 
-_SHAPING = ("flatten", "view", "reshape", "squeeze", "contiguous", "clone", "permute", "transpose", "to", "unsqueeze")
+_SHAPING = (
+    "flatten",
+    "unflatten",
+    "view",
+    "reshape",
+    "squeeze",
+    "unsqueeze",
+    "contiguous",
+    "clone",
+    "permute",
+    "transpose",
+    "to",
+)
 """Operators that keep all values."""
 
 
@@ -22,18 +37,22 @@ class Ending:
         output: the one that gives (B, K).
         num_classes: K.
         notes: what was changed, in words.
+        restore: of the logits, (B, K), what the network gave before its end was changed: (B, K), or (B, 1) of two classes.
     """
 
     steps: list[StepSpec]
     output: str
     num_classes: int
-    notes: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    restore: Callable[[Tensor], Tensor] = lambda logits: logits
 
 
 def end_in_logits(
     steps: list[StepSpec], output: str, shapes: Mapping[str, tuple[int, ...]], layers: Mapping[str, LayerSpec]
 ) -> Ending:
-    """Leave out a softmax at the end, and make (B, K) of (B, K, 1, 1).
+    """Leave out a softmax at the end, or sigmoids, and make (B, K) of (B, K, 1, 1).
+
+    Only what comes last is left out: of a softmax of a softmax the first stays.
 
     Args:
         steps: of the network.
@@ -49,38 +68,41 @@ def end_in_logits(
     if len(shape) < 2 or classes < 1 or sum(int(size) > 1 for size in shape[1:]) > 1:
         given = "x".join(map(str, ("B", *shape[1:]))) if shape else "no tensor"
         raise ModelError(f"the network gives {given}; a classifier gives BxK, one number for each class of each row.")
-    by_name = {step.name: step for step in steps}
-    last = _last_that_computes(by_name, output)
+    last = _last_that_computes(steps, output, layers)
     kind = _kind(last, layers)
-    if classes == 1:
-        return _two_classes(steps, output, last, kind, shape)
-    notes: tuple[str, ...] = ()
-    if last is not None and kind == "softmax" and _over_classes(last, shapes, classes):
-        steps, output = _without(steps, last, output)
-        notes = ("the softmax at the end is left out: the loss and the predictor have it",)
-    if last is not None and kind == "sigmoid":
-        notes = (
-            "the network ends in a sigmoid for each class: probabilities that Firesteel shows are those of a softmax",
-        )
-        steps, output = _without(steps, last, output)
+    ending = Ending(steps, output, classes)
+    if classes == 1 and (last is None or kind != "sigmoid"):
+        raise ModelError("the network gives one number for each row and no sigmoid before it: it is no classifier.")
+    if last is not None and (kind == "sigmoid" or (kind == "softmax" and _over_classes(last, shapes, classes))):
+        kept, output = _without(steps, last, output)
+        ending = replace(ending, steps=kept, output=output, **_LEFT_OUT[kind])
     if len(shape) > 2:
-        steps, output = _flattened(steps, output)
-    return Ending(steps, output, classes, notes)
+        ending = _flattened(ending)
+    return _two_classes(ending) if classes == 1 else ending
 
 
-def _last_that_computes(steps: Mapping[str, StepSpec], output: str) -> StepSpec | None:
+_LEFT_OUT: dict[str, dict[str, Any]] = {
+    "softmax": {
+        "notes": ("the softmax at the end is left out: the loss and the predictor have it",),
+        "restore": lambda logits: logits.softmax(1),
+    },
+    "sigmoid": {
+        "notes": (
+            "the sigmoid of each class at the end is left out: the loss and the predictor have a softmax instead",
+        ),
+        "restore": Tensor.sigmoid,
+    },
+}
+"""What is known of an ending without its last step."""
+
+
+def _last_that_computes(steps: list[StepSpec], output: str, layers: Mapping[str, LayerSpec]) -> StepSpec | None:
     """The last step that changes values, not only their shape."""
-    step = steps.get(output)
-    while step is not None:
-        name = "flatten" if step.layer is not None and step.op is None and _looks_flat(step) else _packet(step)
-        if name not in _SHAPING or not isinstance(step.inputs[0], dict):
-            return step
-        step = steps.get(step.inputs[0].get("value", ""))
-    return None
-
-
-def _looks_flat(step: StepSpec) -> bool:
-    return step.layer is not None and "flatten" in step.name
+    by_name = {step.name: step for step in steps}
+    step = by_name.get(output)
+    while step is not None and _kind(step, layers) in _SHAPING and isinstance(step.inputs[0], dict):
+        step = by_name.get(step.inputs[0].get("value", ""))
+    return step
 
 
 def _packet(step: StepSpec) -> str:
@@ -111,26 +133,20 @@ def _without(steps: list[StepSpec], left_out: StepSpec, output: str) -> tuple[li
     return kept, given if output == left_out.name else output
 
 
-def _flattened(steps: list[StepSpec], output: str) -> tuple[list[StepSpec], str]:
-    flat = StepSpec(name=f"{output}_flat", op="aten.flatten.using_ints", inputs=[{"value": output}, 1])
-    return [*steps, flat], flat.name
+def _flattened(ending: Ending) -> Ending:
+    flat = StepSpec(name=f"{ending.output}_flat", op="aten.flatten.using_ints", inputs=[{"value": ending.output}, 1])
+    return replace(ending, steps=[*ending.steps, flat], output=flat.name)
 
 
-def _two_classes(
-    steps: list[StepSpec], output: str, last: StepSpec | None, kind: str, shape: tuple[int, ...]
-) -> Ending:
+def _two_classes(ending: Ending) -> Ending:
     """One logistic output z is two classes with logits 0 and z: their softmax is 1 - sigmoid(z) and sigmoid(z)."""
-    if last is None or kind != "sigmoid":
-        raise ModelError("the network gives one number for each row and no sigmoid before it: it is no classifier.")
-    steps, output = _without(steps, last, output)
-    if len(shape) > 2:
-        steps, output = _flattened(steps, output)
+    output = ending.output
     zeros = StepSpec(name=f"{output}_zero", op="aten.zeros_like.default", inputs=[{"value": output}])
     both = StepSpec(
         name=f"{output}_both", op="aten.cat.default", inputs=[[{"value": zeros.name}, {"value": output}], 1]
     )
     notes = ("the network's one logistic output became two classes",)
-    return Ending([*steps, zeros, both], both.name, 2, notes)
+    return Ending([*ending.steps, zeros, both], both.name, 2, notes, lambda logits: logits.softmax(1)[:, 1:])
 
 
 __all__ = ["Ending", "end_in_logits"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 
 from firesteel.errors import ModelError
 from firesteel.models.graph.network import Graph
-from firesteel.models.graph.translation import Translation
+from firesteel.models.graph.translation import Translation, single_output
 
 _ROWS = 3
 """Of an example for a batch of any size: 0 and 1 are special sizes for torch.export, and 2 is the number of too many things."""
@@ -26,11 +27,14 @@ def graph_options(network: nn.Module, example: Tensor) -> dict[str, Any]:
 
 
 def as_graph(network: nn.Module, example: Tensor) -> tuple[Graph, tuple[str, ...]]:
-    """The same network as a graph, with the same weights under the same names; the two share their memory.
+    """The same network as a graph, with the same weights under the same names.
+
+    Weights share their memory with the network's, except those of four dimensions: convolutions compute faster where the
+    channels lie last, so the graph has them in that order, unless the network had, too.
 
     Layers with weights and dropout become layers of ``torch.nn`` under their names; what else the network computes becomes steps.
-    A softmax at its end is left out, one logistic output becomes two classes. The result is compared with the network on
-    batches of several sizes before it is given back.
+    A softmax at its end, or a sigmoid of each class, is left out; one logistic output becomes two classes. The result, with
+    that end again, is compared with the network on batches of several sizes before it is given back.
 
     Args:
         network: any module; it is traced in evaluation mode on the CPU, so branches that depend on values are not possible.
@@ -45,15 +49,14 @@ def as_graph(network: nn.Module, example: Tensor) -> tuple[Graph, tuple[str, ...
     mode = network.training
     network.eval()
     try:
-        reasons = []
+        errors = []
         for attempt in (_of_any_rows, _of_many_rows, _of_its_rows):
             try:
                 return attempt(network, example)
             except ModelError as error:
-                reasons.append(str(error))
-        raise ModelError(
-            reasons[-1] if reasons[0] == reasons[-1] else f"{reasons[0]}\nWith its own batch: {reasons[-1]}"
-        )
+                errors.append(error)
+        first, last = str(errors[0]), str(errors[-1])
+        raise ModelError(first if first == last else f"{first}\nWith its own batch: {last}") from errors[-1]
     finally:
         network.train(mode)
 
@@ -62,7 +65,7 @@ def _of_any_rows(network: nn.Module, example: Tensor) -> tuple[Graph, tuple[str,
     rows = example[torch.arange(_ROWS) % len(example)]
     translation = Translation(network, _export(network, rows, any_rows=True))
     graph = translation.graph(rows)
-    _compare(network, graph, rows, (2,))  # torch.export has found that the number of rows is free
+    _compare(network, graph, translation.restore, rows, (2,))  # torch.export has found that the number of rows is free
     return graph, translation.notes
 
 
@@ -71,7 +74,7 @@ def _of_many_rows(network: nn.Module, example: Tensor) -> tuple[Graph, tuple[str
     rows = example[torch.arange(_MANY_ROWS) % len(example)]
     translation = Translation(network, _export(network, rows, any_rows=False), generalize=_MANY_ROWS)
     graph = translation.graph(example)
-    _compare(network, graph, example, (2, 1))
+    _compare(network, graph, translation.restore, example, (2, 1))
     return graph, translation.notes
 
 
@@ -81,12 +84,12 @@ def _of_its_rows(network: nn.Module, example: Tensor) -> tuple[Graph, tuple[str,
     translation = Translation(network, exported, generalize=len(example))
     try:
         graph = translation.graph(example)
-        _compare(network, graph, example, (len(example), 1, len(example) + 2))
+        _compare(network, graph, translation.restore, example, (len(example), 1, len(example) + 2))
         return graph, translation.notes
     except ModelError:
         translation = Translation(network, exported)
         graph = translation.graph(example, rows=len(example))
-        _compare(network, graph, example, (len(example), 1, len(example) + 2))
+        _compare(network, graph, translation.restore, example, (len(example), 1, len(example) + 2))
         fixed = f"the network takes exactly {len(example)} rows at a time: batches are cut and filled up"
         return graph, (*translation.notes, fixed)
 
@@ -98,15 +101,16 @@ def _export(network: nn.Module, example: Tensor, *, any_rows: bool) -> torch.exp
             warnings.simplefilter("ignore")  # torch speaks of its own deprecated parts
             return torch.export.export(network, (example,), dynamic_shapes=shapes, strict=False)
     except Exception as error:  # whatever the network's own code and torch's tracing raise
-        first = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        raise ModelError(
-            f"the network cannot be traced by torch.export: {type(error).__name__}: {first[:300]}"
-        ) from error
+        raise ModelError(f"the network cannot be traced by torch.export: {_first_line(error)}") from error
 
 
 @torch.no_grad()
-def _compare(network: nn.Module, graph: Graph, example: Tensor, sizes: tuple[int, ...]) -> None:
-    """Raises:
+def _compare(
+    network: nn.Module, graph: Graph, restore: Callable[[Tensor], Tensor], example: Tensor, sizes: tuple[int, ...]
+) -> None:
+    """``restore`` makes of the graph's logits what the network gives.
+
+    Raises:
     ModelError: if the graph computes something else than the network, on batches of some size."""
     generator = torch.Generator().manual_seed(0)
     for size in sizes:
@@ -115,14 +119,12 @@ def _compare(network: nn.Module, graph: Graph, example: Tensor, sizes: tuple[int
             batch = batch + torch.rand(batch.shape, generator=generator)
         expected = _as_logits(_expected(network, batch, len(example)))
         try:
-            got = graph(batch)
+            got = restore(graph(batch))
         except (RuntimeError, IndexError) as error:  # of torch: another size of batch is built in
             first = str(error).splitlines()[0][:200]
             raise ModelError(f"the network as a graph fails for a batch of {size}: {first}") from error
-        if expected.shape[1] == 1 and got.shape[1] == 2:
-            expected = torch.cat([1 - expected, expected], 1)
         scale = float(expected.abs().max().clamp_min(1e-6))
-        difference = min(float((each - expected).abs().max()) for each in (got, got.softmax(1)))
+        difference = float((got - expected).abs().max())
         if not difference <= _TOLERANCE * scale:
             raise ModelError(
                 f"the network as a graph gives other results, by {difference / scale:.2g} of the largest,"
@@ -132,13 +134,23 @@ def _compare(network: nn.Module, graph: Graph, example: Tensor, sizes: tuple[int
 
 def _expected(network: nn.Module, batch: Tensor, rows: int) -> Tensor:
     """What the network gives; where it takes a fixed number of rows, in parts."""
-    from firesteel.models.graph.translation import single_output
-
     try:
         return single_output(network(batch))
-    except Exception:
-        whole = torch.cat([batch, batch[:1].expand(-len(batch) % rows, *batch.shape[1:])])
-        return torch.cat([single_output(network(part)) for part in whole.split(rows)])[: len(batch)]
+    except ModelError:
+        raise
+    except Exception as whole:  # whatever the network's own code thinks of so many rows
+        try:
+            filled = torch.cat([batch, batch[:1].expand(-len(batch) % rows, *batch.shape[1:])])
+            return torch.cat([single_output(network(part)) for part in filled.split(rows)])[: len(batch)]
+        except Exception as error:
+            raise ModelError(
+                f"the network fails for a batch of {len(batch)}: {_first_line(whole)}\nand of {rows}: {_first_line(error)}"
+            ) from error
+
+
+def _first_line(error: Exception) -> str:
+    first = next((line for line in str(error).splitlines() if line.strip()), "")
+    return f"{type(error).__name__}: {first[:200]}"
 
 
 def _as_logits(output: Tensor) -> Tensor:

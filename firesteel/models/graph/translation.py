@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,6 +40,7 @@ class Translation:
 
     Attributes:
         notes: what a person should know.
+        restore: of the graph's logits, what the network gives; see :class:`firesteel.models.graph.ending.Ending`.
     """
 
     def __init__(self, network: nn.Module, program: torch.export.ExportedProgram, generalize: int | None = None):
@@ -53,18 +55,20 @@ class Translation:
         self._steps: list[StepSpec] = []
         self._nodes: dict[str, Node] = {}  # step -> node
         self.notes: tuple[str, ...] = ()
+        self.restore: Callable[[Tensor], Tensor] = lambda logits: logits
         self._read_placeholders()
         self._translate()
 
     def graph(self, example: Tensor, rows: int | None = None) -> Graph:
-        """The graph, in evaluation mode. It shares the network's weights: large networks would not fit twice.
+        """The graph, in evaluation mode. It shares the network's weights, except those of four dimensions, which it keeps
+        with channels last: large networks would not fit twice.
 
         Raises:
             ModelError: if it gives no (B, K).
         """
         shapes = {name: tuple(self._example(node).shape) for name, node in self._nodes.items() if self._is_tensor(node)}
         ending = end_in_logits(self._steps, self._output, shapes, self._layers)
-        self.notes = ending.notes
+        self.notes, self.restore = ending.notes, ending.restore
         steps = _needed(ending.steps, ending.output)
         used = {step.layer for step in steps}
         named = {name for step in steps for name in _tensor_names(step)}

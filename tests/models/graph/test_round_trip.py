@@ -165,6 +165,45 @@ def test_one_logistic_output_is_two_classes() -> None:
         as_graph(_Ending(nn.ReLU(), 1), batch)
 
 
+@pytest.mark.parametrize("shape", [(CLASSES,), (CLASSES, 1, 1)])
+def test_a_sigmoid_of_each_class_is_left_out(shape: tuple[int, ...]) -> None:
+    network, batch = _Ending(nn.Sequential(nn.Sigmoid(), nn.Unflatten(1, shape))), torch.randn(4, *SHAPE)
+    graph, notes = as_graph(network, batch)
+    assert notes == (
+        "the sigmoid of each class at the end is left out: the loss and the predictor have a softmax instead",
+    )
+    torch.testing.assert_close(graph(batch), network.fc(batch.flatten(1)))
+
+
+def test_of_two_softmaxes_the_first_stays() -> None:
+    network, batch = _Ending(nn.Sequential(nn.Softmax(1), nn.Softmax(1))), torch.randn(4, *SHAPE)
+    graph, notes = as_graph(network, batch)
+    assert len(notes) == 1
+    torch.testing.assert_close(graph(batch).softmax(1), network(batch))
+
+
+class _Fails(nn.Module):
+    """Takes four rows, and once it has been traced none."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(192, CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not torch.compiler.is_exporting():
+            raise KeyError("no table\nof words")
+        return self.fc(x.flatten(1))
+
+
+def test_why_a_network_fails_is_kept() -> None:
+    with pytest.raises(ModelError, match=r"fails for a batch of \d+: KeyError.*\n.*of \d+: KeyError") as caught:
+        as_graph(_Fails(), torch.randn(4, *SHAPE))
+    causes, error = [], caught.value
+    while (error := error.__cause__) is not None:
+        causes.append(type(error))
+    assert KeyError in causes
+
+
 class _FixedRows(nn.Module):
     """As a frozen graph for batches of 4 has it."""
 

@@ -137,7 +137,7 @@ class _Reader:
                     self.shapes[value] = _shape_of(layer["config"])
                 continue
             for number, node in enumerate(layer["inbound_nodes"]):
-                waiting.append((layer, number, _sources(node), weights))
+                waiting.append((layer, number, _sources(node, name), weights))
         self._run(waiting, values, prefix, depth)
         outs = [values[str(each[0]), int(each[1])][int(each[2])] for each in _ends(inner["output_layers"])]
         return [values[name, 0][0] for name in ins], outs
@@ -184,22 +184,22 @@ def _ends(given: Any) -> list[Any]:
     return [given] if given and isinstance(given[0], str) else list(given)
 
 
-def _sources(node: Any) -> list[tuple[str, int, int]]:
+def _sources(node: Any, layer: str) -> list[tuple[str, int, int]]:
     """Layer, call and tensor of each value that a call takes."""
     if isinstance(node, dict):
-        _refuse_options(node.get("kwargs") or {})
+        _refuse_options(layer, node.get("kwargs") or {})
         return [(str(name), int(call), int(tensor)) for name, call, tensor in _histories(node["args"])]
     first = [node] if isinstance(node[0], str) else node
     for each in first:
-        _refuse_options(each[3] if len(each) > 3 and each[3] else {})
+        _refuse_options(layer, each[3] if len(each) > 3 and each[3] else {})
     return [(str(each[0]), int(each[1]), int(each[2])) for each in first]
 
 
-def _refuse_options(given: dict[str, Any]) -> None:
+def _refuse_options(layer: str, given: dict[str, Any]) -> None:
     """A call may say that there is no mask and that it is not for training, as networks compute here; nothing else."""
     used = {name: value for name, value in given.items() if value is not None and value is not False}
     if used:
-        raise ModelError(f"a layer is called with options of its own ({str(used)[:120]}), which is not read.")
+        raise ModelError(f"layer {layer!r} is called with options of its own ({str(used)[:120]}), which is not read.")
 
 
 def _histories(value: Any, depth: int = 0) -> Iterator[tuple[Any, Any, Any]]:

@@ -210,7 +210,9 @@ def called_with(keras: int, options: dict[str, Any]) -> dict[str, Any]:
 def test_options_of_a_single_call_are_refused_unless_they_say_nothing(keras: int, tmp_path: Path) -> None:
     read(write_h5(tmp_path / "net.h5", ARRAYS, called_with(keras, {"mask": None, "training": False})))
     for options in ({"training": True}, {"mask": {"class_name": "__keras_tensor__"}}, {"initial_state": [0]}):
-        with pytest.raises(ModelError, match=f"options of its own .*{next(iter(options))}"):
+        with pytest.raises(
+            ModelError, match=f"layer 'dense' is called with options of its own .*{next(iter(options))}"
+        ):
             read(write_h5(tmp_path / "net.h5", ARRAYS, called_with(keras, options)))
 
 
