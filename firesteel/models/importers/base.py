@@ -19,7 +19,7 @@ class Matching:
         initial: tensors of the network that keep their initial values.
         unused: tensors of the file that no layer has taken.
         reshaped: tensor of the network -> what was done to the file's: ``HWIO -> OIHW``, ``1x1x10x500 -> 10x500``.
-        notes: what else was done, a line each.
+        notes: what else was done, a line each; not again among those of :class:`Imported`.
     """
 
     matched: tuple[str, ...]
@@ -41,8 +41,8 @@ class Imported:
     """A network with the weights of a file.
 
     Attributes:
-        network: on the CPU, float32, in evaluation mode; (B, *input_shape) -> logits (B, K). A softmax at the end of the
-            file's network is left out: Firesteel's losses and predictors have it.
+        network: on the CPU, float32, in evaluation mode; (B, *input_shape) -> (B, K), what the file's network gives. Where that
+            ends in a softmax it is left out later, when the network becomes a graph.
         input_shape: of one row, channels first.
         num_classes: K.
         matching: what became of the tensors.

@@ -36,7 +36,7 @@ class Flow:
     Attributes:
         nodes: these layers.
         input: name of the value that comes in.
-        output: name of the value with the logits.
+        output: name of the value with the classes.
         notes: what was left out, for people.
     """
 
@@ -67,14 +67,6 @@ def trace(net: Net, output: str | None) -> Flow:
         notes.append(f"layers that only train or measure were left out: {_listed(layer.name for layer, _ in measures)}")
     chosen = _output_of(net, nodes, measures, latest, output, notes)
     producer = {name: node for node in nodes for name in node.outputs}
-    last = producer.get(chosen)
-    if last is not None and last.layer.type == "Softmax":
-        if last.layer.options("softmax_param").get("axis", 1) not in (1, -1):
-            raise ModelError(f"{last.layer} ends the network over another axis than the classes'.")
-        notes.append(f"the softmax at the end ({last.layer.name}) was cut off: the network gives logits")
-        chosen = last.inputs[0]
-    elif last is not None and last.layer.type == "Sigmoid":
-        notes.append(f"the network ends with a sigmoid ({last.layer.name}), which was kept: its outputs are no logits")
     live = _leading_to(chosen, producer)
     kept = [node for node in nodes if id(node) in live]
     inputs = {name for node in kept for name in node.inputs if name not in producer}

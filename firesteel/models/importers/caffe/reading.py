@@ -87,8 +87,7 @@ def _network(
         )
     if len(out) > 1:
         network = with_flat_output(network)
-    notes = [*net.notes, *flow.notes, *matching.notes]
-    return Imported(network, shape, out[0], matching, notes=tuple(notes))
+    return Imported(network, shape, out[0], matching, notes=(*net.notes, *flow.notes))
 
 
 def _input_shape(net: Net, name: str, given: tuple[int, ...] | None) -> tuple[int, ...]:
@@ -124,7 +123,7 @@ def _into(
     changes = {name: value.change for name, value in values.items() if value.change and name in matching.matched}
     matching = replace(matching, reshaped={**matching.reshaped, **changes})
     network.eval()
-    return Imported(network, tuple(input_shape), _classes_of(network, input_shape), matching, notes=matching.notes)
+    return Imported(network, tuple(input_shape), _classes_of(network, input_shape), matching)
 
 
 def _classes_of(network: nn.Module, input_shape: tuple[int, ...]) -> int:

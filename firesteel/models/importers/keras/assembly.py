@@ -70,13 +70,15 @@ def assemble(
     builder.begin(own, shape, given)
     for layer in model.layers:
         builder.add(layer)
-    parts, output = _without_softmax(builder.parts, model.output, notes)
+    parts = builder.parts
+    if not any(part.output == model.output for part in parts):
+        raise ModelError("the network has no layer that gives something.")
     names = layer_names(part.name for part in parts)
     matching = _filled(parts, names, file.weights, match_all=match_all)
     modules = {names[part.name]: part.piece.module for part in parts}
     steps = [Step(names[part.name], part.inputs, (part.output,)) for part in parts]
-    network = LayerNetwork(modules.items(), steps, model.input, output).eval()
-    return network, given or own, builder.shapes[output], matching
+    network = LayerNetwork(modules.items(), steps, model.input, model.output).eval()
+    return network, given or own, builder.shapes[model.output], matching
 
 
 class _Builder:
@@ -186,19 +188,6 @@ def _run(layer: KerasLayer, module: nn.Module, shapes: Sequence[Shape]) -> Shape
     if not found or found[0] != 2 or min(found) <= 0 or math.prod(found[1:]) > MAX_VALUES:
         raise ModelError(f"{layer} gives {_show(found[1:])} for a row; from 1 to {MAX_VALUES:,} numbers are allowed.")
     return found[1:]
-
-
-def _without_softmax(parts: list[_Part], output: str, notes: list[str]) -> tuple[list[_Part], str]:
-    """The network up to its logits."""
-    last = next((part for part in parts if part.output == output), None)
-    if last is None or last.layer is None:
-        raise ModelError("the network has no layer that gives something.")
-    if isinstance(last.piece.module, nn.Softmax) and [part.inputs for part in parts].count((output,)) == 0:
-        notes.append(f"the softmax at the end ({last.layer.name}) was cut off: the network gives logits")
-        return [part for part in parts if part is not last], last.inputs[0]
-    if isinstance(last.piece.module, nn.Sigmoid):
-        notes.append(f"the network ends with a sigmoid ({last.layer.name}), which was kept: its outputs are no logits")
-    return parts, output
 
 
 def _filled(parts: list[_Part], names: dict[str, str], store: WeightStore, *, match_all: bool) -> Matching:

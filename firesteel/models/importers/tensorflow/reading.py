@@ -56,7 +56,7 @@ def read_tensorflow(
     if into is None:
         return found
     matching = load_into(into, found.network.state_dict(), match_all=match_all)
-    return Imported(into.eval(), found.input_shape, found.num_classes, matching, notes=(*found.notes, *matching.notes))
+    return Imported(into.eval(), found.input_shape, found.num_classes, matching, notes=found.notes)
 
 
 def _read(model: Place, input_shape: tuple[int, ...] | None, output: str | None) -> Imported:
@@ -151,7 +151,6 @@ def _translated(
         raise ModelError(
             f"{target} gives the same for every row, or mixes rows: it is no output of a classifier. Choose one (output=NAME)."
         )
-    value = _without_softmax(building, value, notes)
     if math.prod(value.shape[1:-1]) != 1 or len(value.shape) < 2:
         raise ModelError(
             f"{target} gives {'x'.join(map(str, value.shape[1:]))} for a row; a number for each class is needed."
@@ -162,7 +161,7 @@ def _translated(
     network, matching = building.finish("input" if prefix else "input#fitted", value.name, prefix)
     unused = sorted(set(_weights_of(program, store)) - building.used(value.name))
     matching = Matching(matching.matched, (), tuple(unused), matching.reshaped, matching.notes)
-    return Imported(network, own_shape, value.shape[1], matching, notes=(*notes, *matching.notes))
+    return Imported(network, own_shape, value.shape[1], matching, notes=tuple(notes))
 
 
 def _input_of(node: Node, given: tuple[int, ...] | None) -> tuple[Shape, int | None, Shape, list[str]]:
@@ -235,16 +234,6 @@ def _weights_of(program: Program, store: VariableStore | None) -> list[str]:
         for n in program.graph.nodes.values()
         if n.op == "Const" and getattr(n.attributes.get("value"), "ndim", 0) > 1
     ]
-
-
-def _without_softmax(building: Building, value: Signal, notes: list[str]) -> Signal:
-    last = building.producer(value)
-    if last is not None and isinstance(last.module, nn.Softmax):
-        notes.append(f"the softmax at the end ({last.name}) was cut off: the network gives logits")
-        return Signal(last.inputs[0], value.shape)
-    if last is not None and isinstance(last.module, nn.Sigmoid):
-        notes.append(f"the network ends with a sigmoid ({last.name}), which was kept: its outputs are no logits")
-    return value
 
 
 def _show(shape: Shape) -> str:
