@@ -44,15 +44,13 @@ class Imported:
         network: on the CPU, float32, in evaluation mode; (B, *input_shape) -> (B, K), what the file's network gives. Where that
             ends in a softmax it is left out later, when the network becomes a graph.
         input_shape: of one row, channels first.
-        num_classes: K.
         matching: what became of the tensors.
-        labels: names of the classes, if the file has them.
+        labels: names of the classes, if the file has them. They are taken where the network has as many classes.
         notes: what a person should know, a line each.
     """
 
     network: nn.Module
     input_shape: tuple[int, ...]
-    num_classes: int
     matching: Matching
     labels: tuple[str, ...] | None = None
     notes: tuple[str, ...] = ()

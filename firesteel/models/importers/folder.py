@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from firesteel.errors import ConfigError, RunError
+from firesteel.errors import ConfigError, ModelError, RunError
 from firesteel.models.description import DESCRIPTION_NAME, WEIGHTS_NAME, ModelDescription, save_model
 from firesteel.models.graph import Graph, as_graph
 from firesteel.models.graph.network import INPUT
@@ -94,7 +94,7 @@ def write_folder(
         ModelError: if the network cannot be stored.
     """
     notes = [*imported.matching.notes, *imported.notes, *preprocessing.warnings()]
-    shape, network, num_classes = imported.input_shape, imported.network, imported.num_classes
+    shape, network = imported.input_shape, imported.network
     if into is None:
         graph, more = _stored(network, shape)
         notes += [note for note in more if note not in notes]
@@ -102,8 +102,8 @@ def write_folder(
         graph, shape = _with_input(graph, shape, input_shape, notes, num_classes)
         network, spec = graph, Spec(name="graph", options=graph.options)
     else:
-        spec = into.spec
-    names = _labels(labels or (list(imported.labels) if imported.labels else None), num_classes)
+        spec, num_classes = into.spec, _num_classes(network, shape)
+    names = _labels(labels, imported.labels, num_classes)
     statistics = preprocessing.statistics(shape)
     description = ModelDescription(
         model=spec,
@@ -128,8 +128,19 @@ def _stored(network: nn.Module, shape: tuple[int, ...]) -> tuple[Graph, tuple[st
 
 
 @torch.no_grad()
-def _num_classes(graph: Graph, shape: tuple[int, ...]) -> int:
-    return int(graph.to("cpu")(torch.zeros(1, *shape)).shape[1])
+def _num_classes(network: nn.Module, shape: tuple[int, ...]) -> int:
+    """K, of what the network itself gives: its head may be another than the file's."""
+    try:
+        given = network(torch.zeros(1, *shape))
+    except Exception as error:  # whatever the code of a network of the caller's own raises
+        first = next(iter(str(error).splitlines()), "")
+        raise ModelError(
+            f"the network cannot take a row of {_shape(shape)}: {type(error).__name__}: {first[:200]}"
+        ) from error
+    if not isinstance(given, Tensor) or given.dim() != 2 or len(given) != 1:
+        shown = _shape(tuple(given.shape)) if isinstance(given, Tensor) else type(given).__name__
+        raise ModelError(f"the network gives {shown} for one row; 1xK is needed, a number for each class.")
+    return given.shape[1]
 
 
 def _with_input(
@@ -167,7 +178,9 @@ def _renamed(step: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _labels(labels: list[str] | None, count: int) -> list[str]:
+def _labels(labels: list[str] | None, of_file: tuple[str, ...] | None, count: int) -> list[str]:
+    if labels is None and of_file is not None and len(of_file) == count:
+        return list(of_file)
     if labels is None:
         return [str(number) for number in range(count)]
     if len(labels) != count:

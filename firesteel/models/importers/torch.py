@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
-from torch import nn
+from torch import Tensor, nn
 
 from firesteel.errors import ConfigError, ModelError
 from firesteel.models.importers.base import Imported
-from firesteel.models.importers.torch_file import Weights, num_outputs, read_weights
+from firesteel.models.importers.torch_file import num_outputs, read_weights
 from firesteel.models.importers.weights import load_into
 from firesteel.storage import Place
 
@@ -44,14 +44,18 @@ def read_torch(
             "Say into which: --into resnet18 or --into MODULE:FACTORY (in Python: into=...), and its input: --input-shape CxHxW"
         )
     weights = read_weights(model)
-    classes = num_classes or _classes(model, weights)
-    network = build(classes)
+    network = build(num_classes or file_classes(model, weights.tensors))
     matching = load_into(network, weights.tensors, match_all=match_all)
-    return Imported(network.eval(), input_shape, classes, matching, notes=weights.notes)
+    return Imported(network.eval(), input_shape, matching, notes=weights.notes)
 
 
-def _classes(model: Place, weights: Weights) -> int:
-    found = num_outputs(weights.tensors)
+def file_classes(model: Place, tensors: Mapping[str, Tensor]) -> int:
+    """The outputs of the last layer of a file.
+
+    Raises:
+        ModelError: if no layer has some.
+    """
+    found = num_outputs(tensors)
     if found is None or found < 2:
         raise ModelError(
             f"{model} does not say how many classes it has: no layer of it has outputs. Say it: --classes K"
@@ -59,4 +63,4 @@ def _classes(model: Place, weights: Weights) -> int:
     return found
 
 
-__all__ = ["Build", "read_torch"]
+__all__ = ["Build", "file_classes", "read_torch"]

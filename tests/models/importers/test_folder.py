@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 import firesteel
+from firesteel.errors import ConfigError
 
 write_h5 = pytest.importorskip("tests.models.importers.keras.test_reading", reason="h5py is not installed").write_h5
 KERNEL = np.linspace(-2, 2, 24, dtype=np.float32).reshape(8, 3)
@@ -51,6 +53,28 @@ def test_an_end_is_cut_off_once_and_said_once(endings: tuple[str, ...], note: st
     logits = torch.from_numpy(ROWS @ KERNEL)
     wanted = logits.softmax(1).softmax(1) if len(endings) == 2 else logits.softmax(1)
     np.testing.assert_allclose(firesteel.Predictor(tmp_path / "m").probabilities(ROWS), wanted, rtol=1e-5)
+
+
+class Other(nn.Module):
+    """The layer of the file, and a head of its own."""
+
+    def __init__(self, num_classes: int):
+        super().__init__()
+        self.head, self.mine = nn.Linear(8, 3, bias=False), nn.Linear(3, num_classes)
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        return self.mine(self.head(features))
+
+
+def test_classes_are_those_of_the_network_that_is_built(tmp_path: Path) -> None:
+    options = {"into": Other, "input_shape": (8,), "match_all": False}
+    names = ["a", "b", "c", "d", "e"]
+    result = firesteel.import_model(keras_file(tmp_path), tmp_path / "m", labels=names, **options)
+    assert (result.labels, result.matching.initial) == (names, ("mine.weight", "mine.bias"))
+    assert firesteel.import_model(keras_file(tmp_path), tmp_path / "n", classes=7, **options).labels[-1] == "6"
+    options["into"] = lambda num_classes: Other(num_classes + 1)
+    with pytest.raises(ConfigError, match="there are 5 labels and the network has 6 classes"):
+        firesteel.import_model(keras_file(tmp_path), tmp_path / "o", labels=names, **options)
 
 
 def test_what_is_wrong_with_weights_is_said_once(tmp_path: Path) -> None:

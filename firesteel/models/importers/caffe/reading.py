@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-import torch
 from torch import nn
 
 from firesteel.errors import ModelError
@@ -87,7 +86,7 @@ def _network(
         )
     if len(out) > 1:
         network = with_flat_output(network)
-    return Imported(network, shape, out[0], matching, notes=(*net.notes, *flow.notes))
+    return Imported(network, shape, matching, notes=(*net.notes, *flow.notes))
 
 
 def _input_shape(net: Net, name: str, given: tuple[int, ...] | None) -> tuple[int, ...]:
@@ -123,28 +122,7 @@ def _into(
     changes = {name: value.change for name, value in values.items() if value.change and name in matching.matched}
     matching = replace(matching, reshaped={**matching.reshaped, **changes})
     network.eval()
-    return Imported(network, tuple(input_shape), _classes_of(network, input_shape), matching)
-
-
-def _classes_of(network: nn.Module, input_shape: tuple[int, ...]) -> int:
-    """Outputs for a row: those of the last layer if it is dense or a convolution, else found by computing one."""
-    weighted = [module for module in network.modules() if next(module.parameters(recurse=False), None) is not None]
-    if weighted and isinstance(weighted[-1], nn.Linear):
-        return weighted[-1].out_features
-    if weighted and isinstance(weighted[-1], nn.Conv2d):
-        return weighted[-1].out_channels
-    parameter = next(network.parameters(), None)
-    dtype = torch.float32 if parameter is None else parameter.dtype
-    try:
-        with torch.no_grad():
-            given = network(torch.zeros((1, *input_shape), dtype=dtype))
-    except (RuntimeError, ValueError, TypeError, IndexError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise ModelError(f"the network cannot take a row of {show(tuple(input_shape))}: {reason}") from error
-    if not isinstance(given, torch.Tensor) or given.dim() != 2:
-        shape = show(tuple(given.shape[1:])) if isinstance(given, torch.Tensor) else type(given).__name__
-        raise ModelError(f"the network gives {shape} for a row, a number for each class is needed.")
-    return int(given.shape[1])
+    return Imported(network, tuple(input_shape), matching)
 
 
 __all__ = ["read_caffe"]

@@ -53,7 +53,7 @@ def read_keras(
     matching = Matching(
         matching.matched, matching.initial, matching.unused, {**changes, **matching.reshaped}, matching.notes
     )
-    return Imported(into.eval(), found.input_shape, found.num_classes, matching, notes=found.notes)
+    return Imported(into.eval(), found.input_shape, matching, notes=found.notes)
 
 
 def _imported(file: KerasFile, where: str, input_shape: tuple[int, ...] | None, *, match_all: bool) -> Imported:
@@ -69,7 +69,7 @@ def _imported(file: KerasFile, where: str, input_shape: tuple[int, ...] | None, 
         raise ModelError(
             f"{where}: the network gives {'x'.join(map(str, out))} for a row; a number for each class is needed."
         )
-    return Imported(network.eval(), shape, out[0], matching, notes=(*file.notes, *notes))
+    return Imported(network.eval(), shape, matching, notes=(*file.notes, *notes))
 
 
 def _keras_shape(model: KerasModel, given: tuple[int, ...] | None, file: KerasFile) -> tuple[int, ...]:

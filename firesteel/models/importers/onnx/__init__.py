@@ -16,8 +16,7 @@ from firesteel.models.importers.base import Imported, Matching
 from firesteel.models.importers.onnx.network import OnnxNetwork
 from firesteel.models.importers.onnx.node import as_tensor
 from firesteel.models.importers.onnx.reading import OnnxFile, read_file
-from firesteel.models.importers.torch import Build
-from firesteel.models.importers.torch_file import num_outputs
+from firesteel.models.importers.torch import Build, file_classes
 from firesteel.models.importers.weights import load_into
 from firesteel.storage import Place
 
@@ -52,9 +51,10 @@ def read_onnx(
         tensors = {
             name: as_tensor(file.constants[name]) for name in file.weights if file.constants[name].dtype.kind == "f"
         }
-        classes = num_classes or num_outputs(tensors) or 0
-        network = build(classes)
-        return Imported(network.eval(), input_shape, classes, load_into(network, tensors, match_all=match_all))
+        network = build(num_classes or file_classes(model, tensors))
+        return Imported(
+            network.eval(), input_shape, load_into(network, tensors, match_all=match_all), labels=file.labels
+        )
     if output is not None and output not in file.outputs:
         raise ConfigError(f"{model} has no output {output!r}. It has {', '.join(file.outputs[:5])}.")
     output = output or file.outputs[0]
@@ -72,11 +72,7 @@ def read_onnx(
         lines.append("the file's network takes channels last; this one takes them first, as datasets have them")
     if len(file.outputs) > 1:
         lines.append(f"of {len(file.outputs)} outputs one is taken: {output}; --output takes another")
-    classes = len(graph(torch.zeros(1, *own, dtype=example.dtype))[0])
-    labels = file.labels if file.labels is not None and len(file.labels) == classes else None
-    return Imported(
-        graph, own, classes, Matching(tuple(names), (), unused, changes), notes=tuple(lines), labels=labels,
-    )  # fmt: skip
+    return Imported(graph, own, Matching(tuple(names), (), unused, changes), file.labels, tuple(lines))
 
 
 def _input_of(place: Place, file: OnnxFile, wanted: tuple[int, ...] | None) -> tuple[int, tuple[int, ...], bool]:

@@ -56,7 +56,7 @@ def read_tensorflow(
     if into is None:
         return found
     matching = load_into(into, found.network.state_dict(), match_all=match_all)
-    return Imported(into.eval(), found.input_shape, found.num_classes, matching, notes=found.notes)
+    return Imported(into.eval(), found.input_shape, matching, notes=found.notes)
 
 
 def _read(model: Place, input_shape: tuple[int, ...] | None, output: str | None) -> Imported:
@@ -161,7 +161,7 @@ def _translated(
     network, matching = building.finish("input" if prefix else "input#fitted", value.name, prefix)
     unused = sorted(set(_weights_of(program, store)) - building.used(value.name))
     matching = Matching(matching.matched, (), tuple(unused), matching.reshaped, matching.notes)
-    return Imported(network, own_shape, value.shape[1], matching, notes=tuple(notes))
+    return Imported(network, own_shape, matching, notes=tuple(notes))
 
 
 def _input_of(node: Node, given: tuple[int, ...] | None) -> tuple[Shape, int | None, Shape, list[str]]:
