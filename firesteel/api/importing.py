@@ -46,7 +46,8 @@ def import_model(
         format: caffe, keras, onnx, tensorflow, torch, safetensors, or auto, which goes by the name.
         prototxt: caffe: the network, where it is not in the file.
         weights: keras: of a network whose source is JSON.
-        output: caffe, onnx, tensorflow: name of the result that is taken, where the network gives several.
+        output: caffe, onnx, tensorflow: name of the result that is taken, where the network gives several; not with ``into``,
+            but for tensorflow, where it says which weights there are.
         into: a model as ``train`` takes it, into which the weights go by name. None takes the network of the file; files of torch
             have none.
         match_all: every tensor must find its place. If false, layers whose names differ keep their initial weights.
@@ -82,6 +83,8 @@ def import_model(
     preprocessing = Preprocessing.of(mean, scale, std, channel_order)
     shape = _input_shape(input_shape, size)
     names = _labels(labels)
+    if classes is not None and into is None:
+        raise ConfigError("--classes goes with --into: a network that is imported whole has the classes of its file.")
     if classes is not None and names is not None and classes != len(names):
         raise ConfigError(f"classes says {classes}, and there are {len(names)} labels. Give one of them.")
     check_folder(target, overwrite=overwrite)
@@ -111,11 +114,13 @@ def _reader_options(
     Raises:
         ConfigError: if an option is given that it has no use for.
     """
-    given = {"prototxt": prototxt, "weights": weights}
-    for option, of in (("prototxt", "caffe"), ("weights", "keras")):
-        if given[option] is not None and name != of:
-            raise ConfigError(f"--{option} is for {of}; this is {name}.")
-    if not is_into and not match_all and prototxt is None:
+    given = {"prototxt": prototxt, "weights": weights, "output": output}
+    for option, of in _OPTIONS_OF.items():
+        if given[option] is not None and name not in of:
+            raise ConfigError(f"--{option} is for {_listed(of)}; this is {name}.")
+        if given[option] is not None and is_into and name in _UNUSED_INTO.get(option, ()):
+            raise ConfigError(f"--{option} does not go with --into: weights are taken by name, whatever leads to them.")
+    if not is_into and not match_all and prototxt is None and name != "keras":
         raise ConfigError(
             "--no-match-all goes with --into or --prototxt: a network that is imported whole has all its weights."
         )
@@ -127,10 +132,18 @@ def _reader_options(
     else:
         options["into"] = None if build is None else build(_known(classes))
     if output is not None:
-        if name not in ("caffe", "onnx", "tensorflow"):
-            raise ConfigError(f"--output is for caffe, onnx and tensorflow; this is {name}.")
         options["output"] = output
-    return options | {option: Place.of(value) for option, value in given.items() if value is not None}
+    files = {"prototxt": prototxt, "weights": weights}
+    return options | {option: Place.of(value) for option, value in files.items() if value is not None}
+
+
+_OPTIONS_OF = {"prototxt": ("caffe",), "weights": ("keras",), "output": ("caffe", "onnx", "tensorflow")}
+_UNUSED_INTO = {"prototxt": ("caffe",), "output": ("caffe", "onnx")}
+"""Options that say what a file's own network is; of TensorFlow the output says which weights there are."""
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    return " and ".join((", ".join(names[:-1]), names[-1])) if len(names) > 1 else names[0]
 
 
 def _known(classes: int | None) -> int:

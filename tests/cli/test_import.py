@@ -119,6 +119,25 @@ def test_wrong_use_is_explained(weights: Path, tmp_path: Path, arguments: list[s
     assert not (tmp_path / "m").exists()
 
 
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("n.onnx", {"output": "y", "into": "mlp"}, "--output does not go with --into"),
+        ("n.caffemodel", {"output": "y", "into": "mlp"}, "--output does not go with --into"),
+        ("n.caffemodel", {"prototxt": "p", "into": "mlp"}, "--prototxt does not go with --into"),
+        ("n.onnx", {"classes": 3}, "--classes goes with --into"),
+        ("n.h5", {"weights": "w.h5"}, r"--weights belongs to a network in JSON; n\.h5 is none"),
+        ("n.keras", {"weights": "w.h5"}, r"--weights belongs to a network in JSON; n\.keras is none"),
+    ],
+)
+def test_options_that_nothing_would_be_done_with_are_refused(
+    name: str, options: dict[str, object], message: str, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_bytes(b"PK\x03\x04" if name.endswith("keras") else b"\x89HDF")
+    with pytest.raises(ConfigError, match=message):
+        firesteel.import_model(tmp_path / name, tmp_path / "m", input_shape=(3, 4, 4), **options)
+
+
 def test_folders_and_files(weights: Path, tmp_path: Path) -> None:
     options = {"into": "mlp:hidden=[6]", "input_shape": (3, 4, 4)}
     firesteel.import_model(weights, tmp_path / "m", **options)

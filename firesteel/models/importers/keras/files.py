@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from firesteel.errors import FormatError, ModelError, ResourceError
+from firesteel.errors import ConfigError, FormatError, ModelError, ResourceError
 from firesteel.storage import Place
 
 MAX_CONFIG_BYTES = 64 << 20
@@ -109,19 +109,23 @@ def open_keras(model: Place, weights: Place | None) -> Iterator[KerasFile]:
         weights: ``.h5`` of weights that belongs to a ``.json``.
 
     Raises:
+        ConfigError: if weights are given for a model that is no JSON.
         FormatError: if it is damaged.
         ModelError: if it holds weights alone, or a ``.json`` comes alone.
         ResourceError: if h5py is missing.
     """
     with model.open() as file:
         head = file.read(64)
+    is_json = head.lstrip()[:1] == b"{"
+    if weights is not None and not is_json:
+        raise ConfigError(f"--weights belongs to a network in JSON; {model.name} is none.")
     if head.startswith(b"PK"):
         with _opened_zip(model.read_bytes(), model.name) as found:
             yield found
     elif head.startswith(b"\x89HDF"):
         with _local(model) as path, _unpacked(path, model.name) as (index, values):
             yield _of_h5(index, values, model.name)
-    elif head.lstrip()[:1] == b"{":
+    elif is_json:
         if weights is None:
             raise ModelError(
                 f"{model.name} describes a network without weights. Give the file of its weights too (--weights FILE.h5)."
