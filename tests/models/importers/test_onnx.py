@@ -241,6 +241,29 @@ def test_open_sizes_must_be_given(tmp_path: Path) -> None:
     assert given.network(torch.zeros(2, 5, 6, 7)).shape == (2, 5)
 
 
+@pytest.mark.parametrize("kind", ["UINT8", "INT64"])
+def test_whole_numbers_are_refused_unless_they_are_cast(tmp_path: Path, kind: str) -> None:
+    whole = getattr(onnx.TensorProto, kind)
+    table = model(
+        [node("Gather", "table x", "e"), node("ReduceMean", "e", "y", axes=[1], keepdims=0)],
+        {"table": weight(9, 5)},
+        ["N", 4],
+    )
+    table.graph.input[0].type.tensor_type.elem_type = whole
+    (tmp_path / "n.onnx").write_bytes(table.SerializeToString())
+    with pytest.raises(ModelError, match=rf"takes whole numbers \({kind.lower()}\)"):
+        read_onnx(Place.of(tmp_path / "n.onnx"))
+    value = weight(4, 5)
+    made = model([node("Cast", "x", "f", to=1), node("MatMul", "f w", "y")], {"w": value}, ["N", 4])
+    made.graph.input[0].type.tensor_type.elem_type = whole
+    (tmp_path / "n.onnx").write_bytes(made.SerializeToString())
+    batch = torch.arange(8.0).reshape(2, 4)
+    with torch.no_grad():
+        torch.testing.assert_close(
+            read_onnx(Place.of(tmp_path / "n.onnx")).network(batch), batch @ torch.from_numpy(value)
+        )
+
+
 def test_tensors_are_as_large_as_they_say(tmp_path: Path) -> None:
     made = model([node("MatMul", "x w", "y")], {"w": weight(5, 5)}, ["N", 5])
     made.graph.initializer[0].dims[0] = 1 << 32

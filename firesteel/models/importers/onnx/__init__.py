@@ -10,7 +10,7 @@ import math
 
 import torch
 
-from firesteel.errors import ConfigError
+from firesteel.errors import ConfigError, ModelError
 from firesteel.models.graph import as_graph
 from firesteel.models.importers.base import Imported, Matching
 from firesteel.models.importers.onnx.network import OnnxNetwork
@@ -43,7 +43,7 @@ def read_onnx(
     Raises:
         ResourceError: if the package onnx is missing.
         FormatError: if the file is damaged.
-        ModelError: if it holds what cannot be done; the node is named.
+        ModelError: if it holds what cannot be done, where the node is named; or takes whole numbers.
         ConfigError: if ``input_shape`` is needed, or does not fit.
     """
     file = read_file(model)
@@ -57,9 +57,15 @@ def read_onnx(
         )
     if output is not None and output not in file.outputs:
         raise ConfigError(f"{model} has no output {output!r}. It has {', '.join(file.outputs[:5])}.")
+    if file.integer_input is not None:
+        raise ModelError(
+            f"{model} takes whole numbers ({file.integer_input}), as networks of words do.\n"
+            "Datasets here hold pictures and vectors of numbers with a fraction: a network that takes float32 is needed, or one"
+            " that makes such of its input first (Cast)."
+        )
     output = output or file.outputs[0]
     rows, own, channels_last = _input_of(model, file, input_shape)
-    example = torch.zeros(rows, *own, dtype=torch.int64 if file.integer_input else torch.float32)
+    example = torch.zeros(rows, *own)
     made = OnnxNetwork(example, file.input_name, channels_last=channels_last)
     made.build(file.nodes, file.constants, file.weights, output)
     graph, notes = as_graph(made.eval(), example)

@@ -32,7 +32,8 @@ class OnnxFile:
         weights: names of the initializers.
         input_name, input_shape: of the network's one input; sizes that are not fixed are None.
         outputs: names.
-        integer_input: whether whole numbers go in.
+        integer_input: name of the type of whole numbers that the network computes with as they come in; None if it takes
+            numbers with a fraction, or makes such of its input first, as networks for pictures of bytes do.
         labels: names of the classes, where the file has them as ``firesteel export`` writes them: the property ``labels``, a JSON list.
         notes: for people.
     """
@@ -43,7 +44,7 @@ class OnnxFile:
     input_name: str
     input_shape: tuple[int | None, ...]
     outputs: list[str]
-    integer_input: bool = False
+    integer_input: str | None = None
     labels: tuple[str, ...] | None = None
     notes: list[str] = field(default_factory=list)
 
@@ -79,8 +80,19 @@ def read_file(place: Place) -> OnnxFile:
     found = _input(place, model.graph, constants)
     return OnnxFile(
         nodes, constants, weights, found.name, _sizes(found), [each.name for each in model.graph.output],
-        integer_input=found.type.tensor_type.elem_type not in (0, 1, 10, 11, 16), labels=_labels(model),
+        integer_input=_integers(found, nodes), labels=_labels(model),
     )  # fmt: skip
+
+
+def _integers(input: ValueInfoProto, nodes: list[Node]) -> str | None:
+    from onnx import TensorProto
+
+    floats = (TensorProto.UNDEFINED, TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16)
+    kind = input.type.tensor_type.elem_type
+    takers = [node for node in nodes if input.name in node.inputs]
+    if kind in floats or (takers and all(node.op == "Cast" and node.get("to") in floats for node in takers)):
+        return None
+    return str(TensorProto.DataType.Name(kind)).lower()
 
 
 def _labels(model: ModelProto) -> tuple[str, ...] | None:
