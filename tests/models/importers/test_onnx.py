@@ -147,6 +147,37 @@ def test_outputs_are_those_of_onnxruntime(tmp_path: Path, make: Any) -> None:
     assert imported.matching.unused == ()
 
 
+@pytest.mark.parametrize(
+    ("shape", "is_bias"), [((5, 1, 1), True), ((1, 5, 1, 1), True), ((1, 1, 1), False), ((1, 1, 5), False)]
+)
+def test_only_a_number_for_each_channel_is_a_bias(tmp_path: Path, shape: tuple[int, ...], is_bias: bool) -> None:
+    nodes = [
+        node("Conv", "x w", "c"),
+        node("Add", "c b", "s"),
+        node("GlobalMaxPool", "s", "g"),
+        node("Flatten", "g", "y"),
+    ]
+    path = tmp_path / "n.onnx"
+    model(nodes, {"w": weight(5, 3, 2, 2), "b": weight(*shape)}, [5, 3, 6, 6], path=path)
+    imported, batch = read_onnx(Place.of(path)), weight(5, 3, 6, 6)
+    with torch.no_grad():
+        got = imported.network(torch.from_numpy(batch)).numpy()
+    np.testing.assert_allclose(got, ort.InferenceSession(str(path)).run(None, {"x": batch})[0], rtol=1e-4, atol=1e-5)
+    assert any(name.endswith(".bias") for name in imported.network.state_dict()) == is_bias
+
+
+def test_what_is_added_to_the_rows_of_a_batch_is_no_bias(tmp_path: Path) -> None:
+    nodes = [
+        node("Conv", "x w", "c"),
+        node("Add", "c b", "s"),
+        node("GlobalMaxPool", "s", "g"),
+        node("Flatten", "g", "y"),
+    ]
+    model(nodes, {"w": weight(5, 3, 2, 2), "b": weight(5, 1, 1, 1)}, [5, 3, 6, 6], path=tmp_path / "n.onnx")
+    with pytest.raises(ModelError, match="depends on values or on the batch"):
+        read_onnx(Place.of(tmp_path / "n.onnx"))
+
+
 def test_names_reshapes_and_training(tmp_path: Path) -> None:
     nodes, weights, shape = picture_network()
     model(nodes, weights | {"left": weight(3)}, shape, path=tmp_path / "n.onnx")

@@ -38,7 +38,7 @@ def assert_as_onnxruntime(
 
 @pytest.mark.parametrize("dtype", [np.float32, np.int32])
 def test_reductions_go_over_their_axes(tmp_path: Path, dtype: type) -> None:
-    value = (np.abs(weight(2, 3, 4)) * 3 + 1).astype(dtype)
+    value = (np.arange(24) % 3 + 1).reshape(2, 3, 4).astype(dtype)
     kinds = [kind for kind in REDUCTIONS if dtype is np.float32 or not kind.startswith("Log")]
     nodes = [
         node(f"Reduce{kind}", f"c {axes}".strip(), f"{kind}{axes}{keep}", keepdims=keep)
@@ -46,3 +46,23 @@ def test_reductions_go_over_their_axes(tmp_path: Path, dtype: type) -> None:
     ]  # fmt: skip
     constants = {"c": value, "one": np.array([-2]), "two": np.array([0, 2])}
     assert_as_onnxruntime(tmp_path / "n.onnx", nodes, constants, [each.output[0] for each in nodes])
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.float32])
+def test_division_and_remainders_of_negative_numbers(tmp_path: Path, dtype: type) -> None:
+    values = {"a": np.array([-7, -7, 7, 7, -6], dtype), "b": np.array([2, -2, 2, -2, 3], dtype)}
+    kinds = [("Div", {}), ("Mod", {"fmod": 1}), *([("Mod", {"fmod": 0})] if dtype is np.int64 else [])]
+    nodes = [node(kind, "a b", f"r{number}", **options) for number, (kind, options) in enumerate(kinds)]
+    assert_as_onnxruntime(tmp_path / "n.onnx", nodes, values, [each.output[0] for each in nodes])
+
+
+def test_an_axis_says_where_the_second_of_two_constants_begins(tmp_path: Path) -> None:
+    nodes = [
+        node("Add", "a b", "c", axis=0, broadcast=1),
+        node("Reshape", "c flat", "d"),
+        node("Add", "x d", "y", broadcast=1),
+    ]
+    constants = {"a": np.zeros((2, 2), np.float32), "b": np.array([1, 2], np.float32), "flat": np.array([4])}
+    model(nodes, constants, ["N", 4], 6, outputs=4, path=tmp_path / "n.onnx")
+    got = read_onnx(Place.of(tmp_path / "n.onnx")).network(torch.zeros(2, 4))
+    assert got.tolist() == [[1, 1, 2, 2]] * 2

@@ -29,12 +29,11 @@ def _pairwise(function: Callable[[Tensor, Tensor], Tensor], numpy_function: Call
         axis, dims = node.get("axis"), len(node.example(0).shape)
 
         def compute(a: Value, b: Value) -> Value:
-            if is_host(a, b):
-                return np.asarray(numpy_function(a, b))
-            a, b = _together(a, b)
+            if not is_host(a, b):
+                a, b = _together(a, b)
             if axis is not None and node.opset < 7:
-                b = b.reshape(*b.shape, *[1] * (dims - axis % dims - b.dim()))
-            return function(a, b)
+                b = b.reshape(*b.shape, *[1] * (dims - axis % dims - b.ndim))
+            return np.asarray(numpy_function(a, b)) if is_host(a, b) else function(a, b)
 
         return Call(compute)
 
@@ -83,7 +82,12 @@ def _divide(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _divide_sizes(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    return a / b if a.dtype.kind == "f" else a // b
+    """Whole numbers are rounded towards zero; sizes of torch's symbols are not negative, where that is the floor."""
+    if a.dtype.kind == "f" or b.dtype.kind == "f":
+        return np.asarray(a / b)
+    if object in (a.dtype, b.dtype):
+        return np.asarray(a // b)
+    return np.asarray((abs(a) // abs(b)) * np.sign(a) * np.sign(b))
 
 
 def _clip(node: Node) -> Call:
@@ -202,8 +206,8 @@ def _where(node: Node) -> Call:
 
 
 def _mod(node: Node) -> Call:
-    function = torch.fmod if node.get("fmod", 0) else torch.remainder
-    return _pairwise(function, np.mod)(node)
+    """The sign is that of the divisor, with ``fmod`` that of the dividend."""
+    return (_pairwise(torch.fmod, np.fmod) if node.get("fmod", 0) else _pairwise(torch.remainder, np.mod))(node)
 
 
 OPERATORS: dict[str, Operator] = {

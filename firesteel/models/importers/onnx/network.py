@@ -296,12 +296,10 @@ def _takes_bias(node: Node, constants: dict[str, np.ndarray], bias: np.ndarray) 
         return False
     if node.op == "Conv":
         dims = weight.ndim - 2
-        ones = bias.shape[bias.ndim - dims :] if bias.ndim >= dims else ()
-        return (
-            dims >= 1 and bias.size == weight.shape[0] and len(ones) == dims and set(ones) == {1} and bias.ndim > dims
-        )
+        channels = (weight.shape[0], *[1] * dims)
+        return dims >= 1 and bias.shape in (channels, (1, *channels))
     if node.op == "MatMul" and node.inputs[0] not in constants:
-        return weight.ndim == 2 and bias.size == weight.shape[1] == bias.shape[-1] and bias.ndim <= 2
+        return weight.ndim == 2 and bias.shape in ((weight.shape[1],), (1, weight.shape[1]))
     return False
 
 
