@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from firesteel.errors import ConfigError, FiresteelError, FormatError, ModelError
-from firesteel.models.importers.onnx import read_onnx
+from firesteel.models.importers.onnx import constants, read_onnx
 from firesteel.storage import Place
 
 onnx = pytest.importorskip("onnx", reason="the extra onnx is not installed")
@@ -249,6 +249,23 @@ def test_old_versions_of_operators(tmp_path: Path) -> None:
         ([node("Reshape", "x huge", "y")], ["N", 5], "cannot be done"),
         ([node("ConstantOfShape", "big", "c"), node("Add", "x c", "y")], ["N", 5], "makes a constant of 1,0"),
         ([node("Expand", "x big", "y")], ["N", 5], "makes 1,|cannot be done"),
+        ([node("Mul", "column row", "c"), node("Add", "x c", "y")], ["N", 5], "a constant of 4,294,967,296 numbers"),
+        (
+            [node("Mul", "column row", "c"), node("Reshape", "x c", "y")],
+            ["N", 5],
+            "a constant of 4,294,967,296 numbers",
+        ),
+        ([node("Tile", "column times", "c"), node("Add", "x c", "y")], ["N", 5], "a constant of 4,294,901,760 numbers"),
+        (
+            [
+                node("Shape", "x", "s"),
+                node("Tile", "s wide", "t"),
+                node("Unsqueeze", "t one", "u"),
+                node("Mul", "t u", "y"),
+            ],
+            ["N", 5],
+            "a constant of 4,294,967,296 numbers",
+        ),
         ([node("Pad", "x far", "y")], ["N", 5], "makes 2,199,023,255,562 numbers"),
     ],
 )
@@ -257,10 +274,29 @@ def test_what_cannot_be_done_is_said(tmp_path: Path, nodes: list[Any], shape: li
         "huge": np.array([1 << 40, 1 << 40]),
         "big": np.array([1 << 20, 1 << 20]),
         "far": np.array([0, 0, 0, 1 << 40]),
+        "column": np.zeros((1 << 16, 1), np.int64),
+        "row": np.zeros((1, 1 << 16), np.int64),
+        "times": np.array([1, 65535]),
+        "wide": np.array([1 << 15]),
+        "one": np.array([1]),
     }
     model(nodes, weights, shape, path=tmp_path / "n.onnx")
     with pytest.raises(ModelError, match=message):
         read_onnx(Place.of(tmp_path / "n.onnx"))
+
+
+def test_constants_are_limited_all_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(constants, "_FREE", 1000)
+    nodes = [node("Tile", "row times", f"c{number}") for number in range(3)]
+    nodes += [node("Sum", "c0 c1 c2", "c"), node("ReduceSum", "c", "s", keepdims=0), node("Add", "x s", "y")]
+    for count, message in ((40, None), (90, r"'tile_2' \(Tile\) makes a constant of 450 numbers; 1,000 are allowed")):
+        weights = {"row": np.ones((1, 5), np.float32), "times": np.array([count, 1])}
+        model(nodes, weights, ["N", 5], path=tmp_path / "n.onnx")
+        if message is None:
+            assert read_onnx(Place.of(tmp_path / "n.onnx")).network(torch.zeros(1, 5)).tolist() == [[600.0] * 5]
+        else:
+            with pytest.raises(ModelError, match=message):
+                read_onnx(Place.of(tmp_path / "n.onnx"))
 
 
 def test_open_sizes_must_be_given(tmp_path: Path) -> None:

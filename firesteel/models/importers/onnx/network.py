@@ -17,7 +17,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from firesteel.errors import FiresteelError, ModelError
 from firesteel.models.importers.onnx import arithmetic, layers, recurrent, shapes
-from firesteel.models.importers.onnx.node import Call, Node, Value, as_tensor, results
+from firesteel.models.importers.onnx.constants import ConstantBudget
+from firesteel.models.importers.onnx.node import Call, Node, Value, as_tensor, is_host, results
 from firesteel.specs import did_you_mean
 
 OPERATORS = layers.OPERATORS | recurrent.OPERATORS | arithmetic.OPERATORS | shapes.OPERATORS
@@ -104,6 +105,7 @@ class OnnxNetwork(nn.Module):
             ModelError: naming the node that cannot be done.
         """
         self._constants, self._trainable, self._output = dict(constants), set(weights), output
+        self._budget = ConstantBudget((value.size for value in constants.values()), self._mode)
         uses: dict[str, int] = {output: 1}
         for node in nodes:
             for name in node.inputs:
@@ -150,13 +152,13 @@ class OnnxNetwork(nn.Module):
 
     def _fold(self, node: Node, call: Call) -> None:
         """Compute what depends on constants only."""
-        given = [node.constants[number] for number in self._taken(node, call)]
-        if not all(value is not None and value.size <= 1 << 16 for value in given):
-            with self._mode:
-                _check_size(node, call.function(*[_fake(value) for value in given]))
         if call.layer is not None:
             raise node.refusal("is a layer of constants, which is not supported")
-        for name, value in zip(node.outputs, results(call.function(*given))):
+        given = [node.constants[number] if node.has(number) else None for number in self._taken(node, call)]
+        self._budget.check(node, call, given)
+        made = results(call.function(*given))
+        self._budget.take(node, made)
+        for name, value in zip(node.outputs, made):
             self._constants[name] = value.numpy() if isinstance(value, Tensor) else np.asarray(value)
             if all(each in self._trainable for each in node.inputs[:1]):
                 self._trainable.add(name)
@@ -172,8 +174,13 @@ class OnnxNetwork(nn.Module):
         self._steps.append(step)
         with self._mode:
             given = [self._value(each, self._examples) for each in inputs]
+            sizes = is_host(*(each for each in given if each is not None))  # numpy computes them, and takes memory
+            if sizes:
+                self._budget.check(node, call, given)
             found = results(function(*given))
         _check_size(node, found)
+        if sizes:
+            self._budget.take(node, found)
         self._examples.update(zip(step.outputs, found))
 
     @staticmethod
@@ -331,10 +338,6 @@ def _name_of(node: Node) -> str:
 
 def _identifier(name: str) -> str:
     return re.sub(r"\W", "_", name.removesuffix(":0"))[:80] or "tensor"
-
-
-def _fake(value: np.ndarray | None) -> Value:
-    return value if value is None or value.dtype.kind != "f" else as_tensor(value)
 
 
 def _check_size(node: Node, result: Any) -> None:

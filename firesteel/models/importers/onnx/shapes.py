@@ -157,7 +157,7 @@ def _gather(node: Node) -> Call:
         places = torch.where(places < 0, places + x.shape[axis], places)
         chosen = x.index_select(axis, places.reshape(-1))
         at = axis % x.ndim
-        return chosen.reshape(*x.shape[:at], *places.shape, *x.shape[at + 1 :])
+        return chosen.reshape([*x.shape[:at], *places.shape, *x.shape[at + 1 :]])
 
     return Call(compute)
 
