@@ -14,42 +14,55 @@ from firesteel.models.importers.tensorflow.tensors import DTYPES
 from firesteel.models.importers.tensorflow.values import MAX_FOLDED
 
 
-def fold(node: Node, arrays: Sequence[np.ndarray]) -> np.ndarray | None:
+def fold(node: Node, arrays: Sequence[np.ndarray], most: int = MAX_FOLDED) -> np.ndarray | None:
     """The result, None for an operation that is not computed of constants.
+
+    Args:
+        node: of the graph.
+        arrays: its inputs.
+        most: numbers that the result may have.
 
     Raises:
         FormatError: if the values do not go together.
-        ModelError: if the result would be giant.
+        ModelError: if the result would be giant; nothing has been computed then.
     """
     function = _FUNCTIONS.get(node.op)
     if function is None:
         return None
-    _refuse_giants(node, arrays)
     try:
+        size = _SIZES.get(node.op, _elementwise)(node, *arrays)
+        if size > most:
+            raise ModelError(f"{node} would compute a constant of {size:,} numbers; more than {most:,} are refused.")
         with np.errstate(all="ignore"):
             return np.asarray(function(node, *arrays))
     except (ValueError, IndexError, TypeError, OverflowError, ZeroDivisionError) as error:
         raise FormatError(f"{node} does not go with its inputs: {error}") from error
 
 
-def _refuse_giants(node: Node, arrays: Sequence[np.ndarray]) -> None:
-    sizes = [max((array.shape[-axis] for array in arrays if array.ndim >= axis), default=1) for axis in range(1, 33)]
-    if node.op == "Fill" and arrays:
-        sizes = [int(size) for size in arrays[0].reshape(-1)[:32]]
-    if node.op == "Range" and len(arrays) == 3 and arrays[2].size and arrays[2].reshape(-1)[0]:
-        sizes = [
-            int(
-                abs(float(arrays[1].reshape(-1)[0]) - float(arrays[0].reshape(-1)[0]))
-                / abs(float(arrays[2].reshape(-1)[0]))
-                + 1
-            )
-        ]
-    if node.op == "MatMul" and len(arrays) == 2:
-        sizes = [array.size for array in arrays]
-    if math.prod(sizes) > MAX_FOLDED:
-        raise ModelError(
-            f"{node} would compute a constant of {math.prod(sizes):,} numbers; more than {MAX_FOLDED:,} are refused."
-        )
+def _elementwise(node: Node, *arrays: np.ndarray) -> int:
+    return math.prod(np.broadcast_shapes(*(array.shape for array in arrays)))
+
+
+def _of_first(node: Node, first: np.ndarray, *rest: np.ndarray) -> int:
+    return first.size
+
+
+def _of_all(node: Node, *arrays: np.ndarray) -> int:
+    return sum(array.size for array in arrays)
+
+
+def _of_range(node: Node, first: np.ndarray, last: np.ndarray, step: np.ndarray) -> int:
+    begin, end, by = (float(each.reshape(-1)[0]) for each in (first, last, step))
+    return max(0, math.ceil((end - begin) / by))
+
+
+def _of_product(node: Node, a: np.ndarray, b: np.ndarray) -> int:
+    (rows, _), (_, columns) = (each.shape[:: -1 if turned else 1] for each, turned in zip((a, b), _transposed(node)))
+    return rows * columns
+
+
+def _of_gathered(node: Node, table: np.ndarray, places: np.ndarray, axis: np.ndarray) -> int:
+    return table.size // max(1, table.shape[int(axis)]) * places.size
 
 
 def _strided_slice(
@@ -99,9 +112,13 @@ def _cast(node: Node, value: np.ndarray) -> np.ndarray:
     return value.astype(dtype)
 
 
+def _transposed(node: Node) -> tuple[bool, bool]:
+    return bool(node.attributes.get("transpose_a")), bool(node.attributes.get("transpose_b"))
+
+
 def _matmul(node: Node, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    a = a.T if node.attributes.get("transpose_a") else a
-    return a @ (b.T if node.attributes.get("transpose_b") else b)
+    first, second = _transposed(node)
+    return (a.T if first else a) @ (b.T if second else b)
 
 
 def _concat(node: Node, *arrays: np.ndarray) -> np.ndarray:
@@ -129,6 +146,16 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "Fill": _plain(lambda shape, value: np.full([int(size) for size in shape], value)),
     "Range": _plain(lambda first, last, step: np.arange(first.reshape(-1)[0], last.reshape(-1)[0], step.reshape(-1)[0])),
 }  # fmt: skip
+
+_SIZES: dict[str, Callable[..., int]] = {
+    **dict.fromkeys(
+        ("Reshape", "Transpose", "ExpandDims", "Squeeze", "StridedSlice", "Cast", "Prod", "Sum", "Mean", "Max"), _of_first
+    ),
+    "Pack": _of_all, "ConcatV2": lambda node, *arrays: _of_all(node, *arrays[:-1]), "MatMul": _of_product, "GatherV2": _of_gathered, "Range": _of_range,
+    "Fill": lambda node, shape, value: math.prod(int(size) for size in shape.reshape(-1)),
+    "Shape": lambda node, value: value.ndim,
+}  # fmt: skip
+"""Numbers of a result; of all other operations that of inputs that are broadcast together."""
 
 
 __all__ = ["fold", "slices"]

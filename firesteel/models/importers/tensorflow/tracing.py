@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from firesteel.errors import FormatError, ModelError
 from firesteel.models.importers.tensorflow.folding import fold
 from firesteel.models.importers.tensorflow.messages import Graph, Node, Program
-from firesteel.models.importers.tensorflow.values import Constant, Nothing, Signal, Texts, Value, Variable
+from firesteel.models.importers.tensorflow.values import MAX_FOLDED, Constant, Nothing, Signal, Texts, Value, Variable
 
 MAX_DEPTH = 24
 MAX_CALLS = 500_000
@@ -40,6 +40,8 @@ class Tracer:
     def __init__(self, program: Program, translate: Translator, read: Callable[[str], Value], given: dict[str, Value]):
         self._program, self._translate, self._read, self._given = program, translate, read, given
         self._left = MAX_CALLS
+        self._held: dict[object, int] = {}  # constants of the file -> how many numbers they are
+        self._folded = 0
 
     def run(self, output: str) -> Value:
         """The value of an output of the outermost graph."""
@@ -73,12 +75,12 @@ class Tracer:
         if node.op == "IdentityN":
             return tuple(inputs)
         if node.op == "Const":
-            return (_constant(node),)
+            return (self._hold(id(node), _constant(node)),)
         if node.op in ("VarHandleOp", "VariableV2", "Variable"):
             name = str(node.attributes.get("shared_name") or node.name)
-            return (Variable(name) if node.op == "VarHandleOp" else self._read(name),)
+            return (Variable(name) if node.op == "VarHandleOp" else self._hold(name, self._read(name)),)
         if node.op == "ReadVariableOp" and inputs and isinstance(inputs[0], Variable):
-            return (self._read(inputs[0].name),)
+            return (self._hold(inputs[0].name, self._read(inputs[0].name)),)
         bad = next((value for value in inputs if isinstance(value, Nothing)), None)
         if bad is not None:
             return (bad,)
@@ -87,13 +89,19 @@ class Tracer:
     def _computed(self, node: Node, inputs: list[Value], *, used_once: bool) -> tuple[Value, ...]:
         arrays = [value.array for value in inputs if isinstance(value, Constant)]
         if len(arrays) == len(inputs) and inputs:
-            found = fold(node, arrays)
+            found = fold(node, arrays, max(MAX_FOLDED, 4 * sum(self._held.values())) - self._folded)
             if found is not None:
+                self._folded += found.size
                 return (Constant(found),)
         if not any(isinstance(value, Signal) for value in inputs):
             return (Nothing(f"{node} is not computed here"),)
         given = self._translate(node, inputs, used_once)
         return given if isinstance(given, tuple) else (given,)
+
+    def _hold(self, key: object, value: Value) -> Value:
+        if isinstance(value, Constant):
+            self._held[key] = value.array.size
+        return value
 
 
 def _constant(node: Node) -> Value:

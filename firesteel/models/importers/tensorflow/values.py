@@ -13,7 +13,7 @@ BATCH = 1_000_003
 MAX_VALUES = 1 << 28
 """Of one value of one row: 1 GiB."""
 MAX_FOLDED = 1 << 26
-"""Numbers of a constant that is computed of others."""
+"""Numbers that any file may compute of its constants; one that holds many may compute four times as many."""
 
 Shape: TypeAlias = tuple[int, ...]
 

@@ -150,6 +150,38 @@ def test_a_tensor_of_one_repeated_value_takes_no_memory_before_it_is_refused(tmp
         read(written(tmp_path, graph() + sizes + node("Mul", "y", ["dense/out", "ab"])))
 
 
+def numbers(name: str, *values: int) -> bytes:
+    content = (
+        field(1, 9)
+        + field(2, shape_of(*[len(values)] * (len(values) > 1)))
+        + field(4, np.array(values, "<i8").tobytes())
+    )
+    return node("Const", name, [], attribute("value", field(8, content)))
+
+
+@pytest.mark.parametrize(
+    ("operation", "size"),
+    [
+        (node("GatherV2", "big", ["column", "many", "one"]), "68,719,476,736"),
+        (node("Pack", "big", ["c"] * 1025, attribute("axis", field(3, 0))), "67,174,400"),
+        (node("ConcatV2", "big", [*["c"] * 1025, "zero"]), "67,174,400"),
+        (node("MatMul", "big", ["column", "c"]), "4,294,967,296"),
+        (node("MatMul", "big", ["c", "column"], attribute("transpose_a", field(5, 1)), attribute("transpose_b", field(5, 1))), "4,294,967,296"),
+        (node("Fill", "big", ["wide", "zero"]), "1,099,511,627,776"),
+        (node("Range", "big", ["zero", "far", "one"]), "1,099,511,627,776"),
+        (b"".join(node("Neg", f"n{number}" if number < 1024 else "big", [f"n{number - 1}" if number else "c"]) for number in range(1025)), "65,536"),
+    ],
+    ids=["GatherV2", "Pack", "ConcatV2", "MatMul", "MatMul, turned", "Fill", "Range", "many"],
+)  # fmt: skip
+def test_what_is_computed_of_constants_is_limited_before(operation: bytes, size: str, tmp_path: Path) -> None:
+    count = 1 << 16
+    data = constant("c", np.zeros((1, count))) + numbers("zero", 0) + numbers("one", 1) + numbers("far", 1 << 40)
+    data += constant("column", np.zeros((count, 1))) + numbers("wide", 1 << 20, 1 << 20)
+    data += numbers("million", 1 << 10, 1 << 10) + node("Fill", "many", ["million", "zero"])
+    with pytest.raises(ModelError, match=f"big' .*a constant of {size} numbers"):
+        read(written(tmp_path, graph() + data + operation + node("Mul", "y", ["dense/out", "big"])))
+
+
 def test_functions_that_call_themselves_end(tmp_path: Path) -> None:
     body = field(1, field(1, "f") + field(2, field(1, "x")) + field(3, field(1, "y")))
     call = field(1, "again") + field(2, "f") + field(3, "x")
