@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from firesteel.errors import ModelError
-from firesteel.models.graph.network import Graph
+from firesteel.models.graph.network import MOST_ELEMENTS, Graph
 from firesteel.models.graph.translation import Translation, single_output
 
 _ROWS = 3
@@ -71,6 +71,8 @@ def _of_any_rows(network: nn.Module, example: Tensor) -> tuple[Graph, tuple[str,
 
 def _of_many_rows(network: nn.Module, example: Tensor) -> tuple[Graph, tuple[str, ...]]:
     """A network that takes any rows, but whose code makes plain numbers of their count (``len(features)``)."""
+    if _MANY_ROWS * example[0].numel() > MOST_ELEMENTS:
+        raise ModelError(f"{_MANY_ROWS} rows of {example[0].numel():,} numbers are too many to try the network with.")
     rows = example[torch.arange(_MANY_ROWS) % len(example)]
     translation = Translation(network, _export(network, rows, any_rows=False), generalize=_MANY_ROWS)
     graph = translation.graph(example)

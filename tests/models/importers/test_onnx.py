@@ -285,6 +285,14 @@ def test_what_cannot_be_done_is_said(tmp_path: Path, nodes: list[Any], shape: li
         read_onnx(Place.of(tmp_path / "n.onnx"))
 
 
+def test_a_batch_is_limited_as_a_whole(tmp_path: Path) -> None:
+    """Rows and the numbers of one are each well within what a network may have."""
+    nodes = [node("GlobalMaxPool", "x", "p"), node("Flatten", "p", "y")]
+    model(nodes, {}, [4096, 5, 1 << 12, 1 << 12], path=tmp_path / "n.onnx")
+    with pytest.raises(ConfigError, match="takes 4,096 rows of 83,886,080 numbers at a time"):
+        read_onnx(Place.of(tmp_path / "n.onnx"))
+
+
 def test_constants_are_limited_all_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(constants, "_FREE", 1000)
     nodes = [node("Tile", "row times", f"c{number}") for number in range(3)]

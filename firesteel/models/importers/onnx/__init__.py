@@ -10,8 +10,9 @@ import math
 
 import torch
 
-from firesteel.errors import ConfigError, ModelError
+from firesteel.errors import ConfigError, ModelError, ResourceError
 from firesteel.models.graph import as_graph
+from firesteel.models.graph.network import MOST_ELEMENTS
 from firesteel.models.importers.base import Imported, Matching
 from firesteel.models.importers.onnx.network import OnnxNetwork
 from firesteel.models.importers.onnx.node import as_tensor
@@ -41,7 +42,7 @@ def read_onnx(
         match_all: see :func:`firesteel.models.importers.weights.load_into`.
 
     Raises:
-        ResourceError: if the package onnx is missing.
+        ResourceError: if the package onnx is missing, or an example of what the network takes does not fit into memory.
         FormatError: if the file is damaged.
         ModelError: if it holds what cannot be done, where the node is named; or takes whole numbers.
         ConfigError: if ``input_shape`` is needed, or does not fit.
@@ -65,7 +66,10 @@ def read_onnx(
         )
     output = output or file.outputs[0]
     rows, own, channels_last = _input_of(model, file, input_shape)
-    example = torch.zeros(rows, *own)
+    try:
+        example = torch.zeros(rows, *own)
+    except RuntimeError as error:  # of torch's allocator
+        raise ResourceError(f"{rows:,} rows of {model} do not fit into memory: {str(error)[:100]}") from error
     made = OnnxNetwork(example, file.input_name, channels_last=channels_last)
     made.build(file.nodes, file.constants, file.weights, output)
     graph, notes = as_graph(made.eval(), example)
@@ -97,9 +101,12 @@ def _input_of(place: Place, file: OnnxFile, wanted: tuple[int, ...] | None) -> t
             f"{place} takes rows of shape {given or 'unknown'} and leaves sizes open.\n"
             "Say which: --input-shape CxHxW (in Python: input_shape=(C, H, W)), or --size HxW for pictures."
         )
-    if math.prod(known) > 1 << 28:
-        raise ConfigError(f"{place} takes rows of {math.prod(known):,} numbers, beyond what a network needs.")
     rows = first if first is not None and first <= 4096 else 2
+    if rows * math.prod(known) > MOST_ELEMENTS:
+        raise ConfigError(
+            f"{place} takes {rows:,} rows of {math.prod(known):,} numbers at a time, beyond what a network needs"
+            f" ({MOST_ELEMENTS:,} in all)."
+        )
     return rows, tuple(known), last
 
 
