@@ -287,7 +287,7 @@ def _entries(found: Any) -> Iterator[tuple[Any, Any]]:
                 yield from part.items() if isinstance(part, dict) else ()
         else:
             yield from state.items()
-            yield from found.entries.items()
+            yield from (found.entries or {}).items()
     elif isinstance(found, dict):
         yield from found.items()
 

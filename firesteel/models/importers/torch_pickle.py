@@ -15,7 +15,7 @@ import math
 import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,6 +24,8 @@ from firesteel.errors import FormatError
 
 _EXPANDED = 1 << 24
 """Elements that a tensor may have beyond its storage, where it repeats them."""
+_MOST_OPERATIONS = 1 << 22
+"""Of one pickle: a checkpoint has about a hundred a parameter, with those of its optimizer."""
 _STORAGES = {
     "FloatStorage": torch.float32, "DoubleStorage": torch.float64, "HalfStorage": torch.float16,
     "BFloat16Storage": torch.bfloat16, "LongStorage": torch.int64, "IntStorage": torch.int32, "ShortStorage": torch.int16,
@@ -36,25 +38,23 @@ class Inert:
     """Stands for an object of a class that is not looked at; it keeps its state.
 
     Attributes:
+        name: of the class.
         state: what the object was built with.
         entries: what was put in it, if it is like a dictionary.
     """
 
-    name = ""
+    __slots__ = ("entries", "name", "state")
 
-    def __init__(self, *arguments: Any, **named: Any):
-        self.state: Any = {}
-        self.entries: dict[Any, Any] = {}
-
-    def __new__(cls, *arguments: Any, **named: Any) -> Inert:
-        made = object.__new__(cls)
-        made.state, made.entries = {}, {}
-        return made
+    def __init__(self, name: str):
+        self.name = name
+        self.state: Any = None
+        self.entries: dict[Any, Any] | None = None
 
     def __setstate__(self, state: Any) -> None:
         self.state = state
 
     def __setitem__(self, key: Any, value: Any) -> None:
+        self.entries = self.entries or {}
         self.entries[key] = value
 
     def append(self, value: Any) -> None:
@@ -65,6 +65,34 @@ class Inert:
 
     def add(self, value: Any) -> None:
         pass
+
+
+class _Name:
+    """Stands for a class or a function; to call it, or to ask it for a new object, gives an :class:`Inert`."""
+
+    __slots__ = ("name",)
+
+    def __init__(self, name: str):
+        self.name = name
+
+    def __new__(cls, *arguments: Any, **named: Any) -> Any:
+        # The unpickler makes objects by cls.__new__(cls), where cls is what find_class gave: here one of our objects.
+        return Inert(cls.name) if isinstance(cls, _Name) else object.__new__(cls)
+
+    def __call__(self, *arguments: Any, **named: Any) -> Inert:
+        return Inert(self.name)
+
+
+class _Limited(dict[int, Callable[..., Any]]):
+    """Operations of a pickle, of which so many may be done: most of them take a hundred times the memory of their byte."""
+
+    left = 0
+
+    def __getitem__(self, code: int) -> Callable[..., Any]:
+        self.left -= 1
+        if self.left < 0:
+            raise FormatError(f"its list of objects has more than {_MOST_OPERATIONS:,} operations")
+        return super().__getitem__(code)
 
 
 class _Dictionary(dict[Any, Any]):
@@ -152,6 +180,13 @@ _KNOWN: dict[tuple[str, str], Callable[..., Any]] = {
 }
 
 
+_OPERATIONS: dict[int, Callable[..., Any]] = {
+    code: function
+    for code, function in pickle._Unpickler.dispatch.items()
+    if code not in (pickle.BYTEARRAY8[0], pickle.NEXT_BUFFER[0], pickle.READONLY_BUFFER[0])
+}
+
+
 class TensorUnpickler(pickle._Unpickler):
     """Reads one pickle of a file.
 
@@ -159,14 +194,10 @@ class TensorUnpickler(pickle._Unpickler):
         storages: those that it names, by key.
     """
 
-    dispatch: ClassVar[dict[int, Callable[..., Any]]] = {
-        code: function
-        for code, function in pickle._Unpickler.dispatch.items()
-        if code not in (pickle.BYTEARRAY8[0], pickle.NEXT_BUFFER[0], pickle.READONLY_BUFFER[0])
-    }
-
     def __init__(self, stream: io.BytesIO):
         super().__init__(stream, encoding="utf-8", errors="replace")
+        self.dispatch = _Limited(_OPERATIONS)  # type: ignore[misc]  # of this one alone, because it counts
+        self.dispatch.left = _MOST_OPERATIONS
         self.storages: dict[str, Storage] = {}
 
     def find_class(self, module: str, name: str) -> Any:
@@ -178,7 +209,7 @@ class TensorUnpickler(pickle._Unpickler):
         found = getattr(torch, name, None) if module == "torch" else None
         if isinstance(found, torch.dtype):
             return found
-        return type("Inert", (Inert,), {"name": f"{module}.{name}"[:200]})
+        return _Name(f"{module}.{name}"[:200])
 
     def persistent_load(self, identity: Any) -> Any:
         """A storage, or of modules saved whole their class."""

@@ -8,6 +8,7 @@ import os
 import pickle
 import random
 import struct
+import tracemalloc
 import warnings
 import zipfile
 from pathlib import Path
@@ -19,6 +20,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from firesteel.errors import FiresteelError, FormatError, ModelError
+from firesteel.models.importers import torch_pickle
 from firesteel.models.importers.torch_file import num_outputs, read_weights
 from firesteel.storage import Place
 
@@ -156,6 +158,21 @@ def test_bombs_are_refused(tmp_path: Path) -> None:
     )
     with pytest.raises(ModelError, match="no tensors"):  # 2^60 ways through it
         read_weights(archive(tmp_path / "d.pt", nested, {}))
+
+
+def test_memory_for_objects_is_limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each name of a class was a class of its own, of a thousand bytes and more."""
+    count = 20_000
+    made = b"\x80\x02](" + b"ca\nb\n)\x81" * count + b"e."
+    tracemalloc.start()
+    with pytest.raises(ModelError, match="no tensors"):
+        read_weights(archive(tmp_path / "a.pt", made, {}))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 400 * count
+    monkeypatch.setattr(torch_pickle, "_MOST_OPERATIONS", 3 * count)
+    with pytest.raises(FormatError, match="more than 60,000 operations"):
+        read_weights(archive(tmp_path / "b.pt", made, {}))
 
 
 @pytest.mark.parametrize("content", [b"", b"x", b"PK\x03\x04", b"\x80\x02.", b"\xff" * 8 + b"{}", bytes(100)])
