@@ -367,6 +367,27 @@ def test_external_data_stays_in_its_folder(tmp_path: Path) -> None:
             read_onnx(Place.of(tmp_path / "n.onnx"))
 
 
+def test_links_to_external_data_stay_in_the_folder(tmp_path: Path) -> None:
+    made = model([node("MatMul", "x w", "y")], {"w": weight(5, 5)}, ["N", 5])
+    tensor = made.graph.initializer[0]
+    tensor.ClearField("raw_data")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="w.bin")
+    for name in ("blobs", "snapshot", "elsewhere"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "data").write_bytes(bytes(100))
+    (tmp_path / "blobs" / "model").write_bytes(made.SerializeToString())
+    (tmp_path / "snapshot" / "n.onnx").symlink_to("../blobs/model")  # as caches of downloads have it
+    link = tmp_path / "snapshot" / "w.bin"
+    for target in ("../blobs/data", "data"):
+        link.symlink_to(target)
+        assert read_onnx(Place.of(tmp_path / "snapshot" / "n.onnx")).matching.matched
+        link.unlink()
+    link.symlink_to("../elsewhere/data")
+    with pytest.raises(FormatError, match="a link that leads outside"):
+        read_onnx(Place.of(tmp_path / "snapshot" / "n.onnx"))
+
+
 def test_cut_and_mutated_files_are_refused_or_read(tmp_path: Path) -> None:
     nodes, weights, shape = picture_network()
     sound, generator = model(nodes, weights, shape).SerializeToString(), random.Random(0)

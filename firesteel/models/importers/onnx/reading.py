@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -176,6 +177,10 @@ def _with_external(tensor: TensorProto, file: Place) -> TensorProto:
     if not safe_relative(location):
         raise FormatError(f"tensor {tensor.name[:80]!r} of {file} lies at {location!r}, outside the file's folder.")
     place = Place(file.uri.rpartition("/")[0]) / location
+    if file.is_local and not _is_beside(file.uri, place.uri):
+        raise FormatError(
+            f"tensor {tensor.name[:80]!r} of {file} lies at {location!r}, a link that leads outside the file's folder."
+        )
     try:
         offset, length = int(entries.get("offset", 0)), int(entries.get("length", -1))
     except ValueError as error:
@@ -188,6 +193,13 @@ def _with_external(tensor: TensorProto, file: Place) -> TensorProto:
         stream.seek(offset)
         data = stream.read(length)
     return onnx.TensorProto(name=tensor.name, dims=tensor.dims, data_type=tensor.data_type, raw_data=data)
+
+
+def _is_beside(file: str, other: str) -> bool:
+    """Whether a file lies in the folder of another, or in that to which the other is a link, as caches of downloads have them."""
+    folders = {os.path.realpath(os.path.dirname(file)), os.path.dirname(os.path.realpath(file))}
+    found = os.path.realpath(other)
+    return any(os.path.commonpath([folder, found]) == folder for folder in folders)
 
 
 def _attribute(proto: Any, node: str, file: Place) -> Any:
