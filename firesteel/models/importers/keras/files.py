@@ -54,7 +54,7 @@ class KerasFile:
 
     @property
     def channels_last(self) -> bool:
-        """How pictures lie: as the first layer that says so has them."""
+        """How pictures lie: channels last, unless a layer says that they come first; all layers must agree then."""
         return '"data_format": "channels_first"' not in json.dumps(self.config)
 
 

@@ -20,7 +20,7 @@ def dimensions(call: Call) -> int:
     call.needs(count + 1)
     given = call.layer.get("data_format", "channels_last")
     if given != ("channels_last" if call.channels_last else "channels_first"):
-        raise ModelError(f"{call.layer}: data_format {given} differs from that of the network's first layer.")
+        raise ModelError(f"{call.layer}: data_format {given} differs from that of the network's other layers.")
     return count
 
 

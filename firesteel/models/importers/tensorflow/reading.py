@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 from torch import nn
 
@@ -69,7 +70,12 @@ def _read(model: Place, input_shape: tuple[int, ...] | None, output: str | None)
         source, target = _ends_of_signature(program, output)
         return _translated(program, store, source, target, input_shape)
     program = read_graph_def(map_file(model))
-    return _translated(program, None, _placeholder(program, output), _last(program, output), input_shape)
+    target, others = _last(program, output)
+    found = _translated(program, None, _placeholder(program, target), target, input_shape)
+    if not others:
+        return found
+    shown = ", ".join(others[:5]) + (f" and {len(others) - 5} more" if len(others) > 5 else "")
+    return replace(found, notes=(f"{target} is taken for the output; left out: {shown}", *found.notes))
 
 
 def _ends_of_signature(program: Program, output: str | None) -> tuple[str, str]:
@@ -94,8 +100,8 @@ def _ends_of_signature(program: Program, output: str | None) -> tuple[str, str]:
     return next(iter(signature.inputs.values())), chosen
 
 
-def _placeholder(program: Program, output: str | None) -> str:
-    order = needed(program.graph, [_last(program, output)], set())
+def _placeholder(program: Program, target: str) -> str:
+    order = needed(program.graph, [target], set())
     found = [node.name for node in order if node.op == "Placeholder"]
     if len(found) != 1:
         raise ModelError(
@@ -104,13 +110,13 @@ def _placeholder(program: Program, output: str | None) -> str:
     return found[0]
 
 
-def _last(program: Program, output: str | None) -> str:
-    """The operation that gives the logits: the last one whose value depends on the input and is not taken."""
+def _last(program: Program, output: str | None) -> tuple[str, list[str]]:
+    """The operation that gives the classes: the last one whose value depends on the input and is not taken; and other such."""
     nodes = program.graph.nodes
     if output is not None:
         if reference(output)[0] not in nodes:
             raise ModelError(f"the graph has no operation {output!r}.{did_you_mean(output, nodes)}")
-        return output
+        return output, []
     live = {node.name for node in nodes.values() if node.op == "Placeholder"}
     growing = True
     while growing:
@@ -123,11 +129,13 @@ def _last(program: Program, output: str | None) -> str:
         growing = bool(more)
     taken = {reference(name)[0] for node in nodes.values() for name in node.inputs}
     ends = [
-        node for node in nodes.values() if node.name in live and node.name not in taken and node.op not in _NO_OUTPUTS
+        node.name
+        for node in nodes.values()
+        if node.name in live and node.name not in taken and node.op not in _NO_OUTPUTS
     ]
     if not ends:
         raise ModelError("the graph has no operation that depends on an input. A frozen graph of a network is needed.")
-    return ends[-1].name
+    return ends[-1], ends[:-1]
 
 
 _NO_OUTPUTS = ("Placeholder", "NoOp", "Assert", "ArgMax", "TopKV2", "InTopK", "InTopKV2", "Equal", "Shape")

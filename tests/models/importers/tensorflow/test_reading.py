@@ -115,6 +115,12 @@ def test_a_batch_that_was_fixed_is_any(tmp_path: Path) -> None:
     assert read(written(tmp_path, graph()), input_shape=(1, 2, 2)).input_shape == (1, 2, 2)
 
 
+def test_of_several_ends_the_last_is_taken_and_the_others_are_named(tmp_path: Path) -> None:
+    data = graph() + node("Relu", "one", ["dense/out"]) + node("Relu", "two", ["dense/out"])
+    assert read(written(tmp_path, data)).notes[0] == "two is taken for the output; left out: one"
+    assert not any("left out" in note for note in read(written(tmp_path, data), output="one").notes)
+
+
 @pytest.mark.parametrize(
     ("data", "options", "message"),
     [
