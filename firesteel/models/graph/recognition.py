@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -197,9 +196,7 @@ def _activation(type_name: str, **names: str) -> Callable[[str, Arguments], Reco
     return activation
 
 
-def _flatten(name: str, a: Arguments) -> Recognized | None:
-    if math.prod(a["self"].shape[1:]) < 0:
-        return None
+def _flatten(name: str, a: Arguments) -> Recognized:
     return Recognized("Flatten", {"start_dim": a["start_dim"], "end_dim": a["end_dim"]}, ("self",))
 
 

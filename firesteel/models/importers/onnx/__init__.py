@@ -74,7 +74,7 @@ def read_onnx(
     made.build(file.nodes, file.constants, file.weights, output)
     graph, notes = as_graph(made.eval(), example)
     names = [name for name in graph.state_dict() if name in made.origins]
-    used = {made.origins[name] for name in names} | _behind(file, made, output)
+    used = {made.origins[name] for name in names} | _behind(file, output)
     unused = tuple(name for name in file.weights if name not in used)
     changes = {name: change for name, change in made.changes.items() if name in names}
     lines = list(notes)
@@ -110,17 +110,13 @@ def _input_of(place: Place, file: OnnxFile, wanted: tuple[int, ...] | None) -> t
     return rows, tuple(known), last
 
 
-def _behind(file: OnnxFile, network: OnnxNetwork, output: str) -> set[str]:
-    """Tensors of the file that went into others before they were used, or hold sizes."""
-    used = set(network.origins.values())
-    for node in reversed(file.nodes):
-        if used & set(node.outputs) or any(out in used for out in node.outputs):
-            used |= {name for name in node.inputs if name}
+def _behind(file: OnnxFile, output: str) -> set[str]:
+    """Tensors of the file that the output is computed from, also those that only went into others or hold sizes."""
     needed = {output}
     for node in reversed(file.nodes):
         if needed & set(node.outputs):
             needed |= set(node.inputs)
-    return used | {name for name in needed if name in file.constants}
+    return {name for name in needed if name in file.constants}
 
 
 __all__ = ["read_onnx"]
