@@ -17,6 +17,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from firesteel.errors import FiresteelError, ModelError
 from firesteel.models.importers.onnx import arithmetic, layers, recurrent, shapes
+from firesteel.models.importers.onnx.biases import with_biases
 from firesteel.models.importers.onnx.constants import ConstantBudget
 from firesteel.models.importers.onnx.node import Call, Node, Value, as_tensor, is_host, results
 from firesteel.specs import did_you_mean
@@ -106,21 +107,7 @@ class OnnxNetwork(nn.Module):
         """
         self._constants, self._trainable, self._output = dict(constants), set(weights), output
         self._budget = ConstantBudget((value.size for value in constants.values()), self._mode)
-        uses: dict[str, int] = {output: 1}
-        for node in nodes:
-            for name in node.inputs:
-                uses[name] = uses.get(name, 0) + 1
-        wanted = _needed(nodes, output)
-        adds = _additions(wanted, uses)
-        merged: set[int] = set()
-        for node in wanted:
-            if id(node) in merged:
-                continue
-            add = adds.get(node.outputs[0]) if node.outputs else None
-            if add is not None and (bias := _bias_of(node, add, self._constants)):
-                merged.add(id(add))
-                op = "Gemm" if node.op == "MatMul" else node.op
-                node = Node(op, node.name, node.attributes, node.opset, [*node.inputs[:2], bias], add.outputs)
+        for node in with_biases(_needed(nodes, output), self._constants, output):
             self._add(node)
         if output not in self._examples:
             raise ModelError(f"the ONNX network's output {output!r} does not depend on its input.")
@@ -280,34 +267,6 @@ def _quiet() -> Iterator[None]:
         yield
     finally:
         log.disabled = before
-
-
-def _additions(nodes: Sequence[Node], uses: dict[str, int]) -> dict[str, Node]:
-    """Value that only an ``Add`` takes -> that node."""
-    found: dict[str, Node] = {}
-    for node in nodes:
-        if node.op == "Add" and node.opset >= 7 and len(node.inputs) == 2:
-            found |= {name: node for name in node.inputs if uses.get(name) == 1}
-    return found
-
-
-def _bias_of(node: Node, add: Node, constants: dict[str, np.ndarray]) -> str | None:
-    """What an ``Add`` behind ``Conv`` or ``MatMul`` adds, if it is a bias that the layer can have itself."""
-    other = next((name for name in add.inputs if name != node.outputs[0]), "")
-    return other if other in constants and _takes_bias(node, constants, constants[other]) else None
-
-
-def _takes_bias(node: Node, constants: dict[str, np.ndarray], bias: np.ndarray) -> bool:
-    weight = constants.get(node.inputs[1]) if len(node.inputs) > 1 else None
-    if weight is None or bias.dtype.kind != "f" or weight.dtype.kind != "f" or any(node.inputs[2:]):
-        return False
-    if node.op == "Conv":
-        dims = weight.ndim - 2
-        channels = (weight.shape[0], *[1] * dims)
-        return dims >= 1 and bias.shape in (channels, (1, *channels))
-    if node.op == "MatMul" and node.inputs[0] not in constants:
-        return weight.ndim == 2 and bias.shape in ((weight.shape[1],), (1, weight.shape[1]))
-    return False
 
 
 def _needed(nodes: Sequence[Node], output: str) -> list[Node]:
