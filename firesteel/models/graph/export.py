@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from firesteel.errors import ModelError
 from firesteel.models.graph.network import MOST_ELEMENTS, Graph
-from firesteel.models.graph.translation import Translation, single_output
+from firesteel.models.graph.nodes import single_output
+from firesteel.models.graph.translation import Translation
 
 _ROWS = 3
 """Of an example for a batch of any size: 0 and 1 are special sizes for torch.export, and 2 is the number of too many things."""

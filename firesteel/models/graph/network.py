@@ -3,31 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 from torch import Tensor, nn
 
 from firesteel.errors import ModelError
 from firesteel.models.graph.layers import RECURRENT, make_layer
-from firesteel.models.graph.operators import check_arguments, check_parts, find_operator, is_placed
-from firesteel.models.graph.values import DTYPES, check_value, names_in, resolver
+from firesteel.models.graph.operators import check_parts
+from firesteel.models.graph.steps import INPUT, Part, StepSpec, ordered_steps
+from firesteel.models.graph.values import DTYPES
 
-INPUT = "input"
 MOST_ELEMENTS = 1 << 28
 """Of one result for one row: 1 GiB in float32. What is more is an attack, or no network for this machine."""
-_MOST_STEPS = 100_000
 _TRIAL_ROWS = 2
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-class LayerSpec(_Part):
+class LayerSpec(Part):
     """A layer: its name in the state dict, its class in ``torch.nn`` and the arguments of its constructor."""
 
     name: str
@@ -35,23 +29,13 @@ class LayerSpec(_Part):
     options: dict[str, Any] = Field(default_factory=dict)
 
 
-class TensorSpec(_Part):
+class TensorSpec(Part):
     """A parameter, or a constant, that belongs to no layer."""
 
     name: str
     shape: list[int]
     dtype: str = "float32"
     trainable: bool = False
-
-
-class StepSpec(_Part):
-    """A call of a layer or of an operator; see :mod:`firesteel.models.graph.values` for its inputs."""
-
-    name: str
-    layer: str | None = None
-    op: str | None = None
-    inputs: list[Any] = Field(default_factory=list)
-    options: dict[str, Any] = Field(default_factory=dict)
 
 
 class Graph(nn.Module):
@@ -94,7 +78,7 @@ class Graph(nn.Module):
         self._output, self._rows = output, rows
         if rows is not None and not 1 <= rows <= 1 << 16:
             raise ModelError(f"rows of a graph must be between 1 and 65,536, got {rows}.")
-        self._steps = _Plan(self._specs, output).steps
+        self._steps = ordered_steps(self._specs, output)
         with torch.device("meta"):
             self._build()
             self._try(tuple(input_shape), num_classes)
@@ -238,113 +222,6 @@ class Graph(nn.Module):
         if not isinstance(result, Tensor) or tuple(result.shape) != (rows, num_classes):
             given = tuple(result.shape) if isinstance(result, Tensor) else type(result).__name__
             raise ModelError(f"the graph gives {given} for {rows} rows; {(rows, num_classes)} is needed.")
-
-
-_ANY_LAYOUT = {"aten.view.default": "aten.reshape.default"}
-"""Operators that want memory in one order -> what does the same for any."""
-
-
-@dataclass
-class _Step:
-    """A step, ready to run."""
-
-    name: str
-    layer: str | None
-    op: str | None
-    inputs: list[Any]
-    options: dict[str, Any]
-    last: list[str] = field(default_factory=list)
-    recurrent: bool = False
-
-    def __post_init__(self) -> None:
-        self._make_resolvers()
-
-    def _make_resolvers(self) -> None:
-        self.tensors = [*names_in(self.inputs, "tensor"), *names_in(list(self.options.values()), "tensor")]
-        self._positional = [resolver(each) for each in self.inputs]
-        self._named = {name: resolver(each) for name, each in self.options.items()}
-        self._is_placed = self.op is not None and is_placed(self.op)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name not in ("_positional", "_named")}
-
-    def __setstate__(self, state: Mapping[str, Any]) -> None:
-        vars(self).update(state)
-        self._make_resolvers()
-
-    @property
-    def what(self) -> str:
-        return self.op or f"layer {self.layer}"
-
-    def given(self, graph: Graph, values: dict[str, Any]) -> list[Any]:
-        """The real inputs."""
-        return [resolve(values, graph.tensor_of) for resolve in self._positional]
-
-    def run(self, graph: Graph, values: dict[str, Any], device: torch.device) -> Any:
-        given = self.given(graph, values)
-        if self.layer is not None:
-            layer = graph.get_submodule(self.layer)
-            return _recur(layer, *given) if self.recurrent else layer(*given)
-        assert self.op is not None
-        named = {name: resolve(values, graph.tensor_of) for name, resolve in self._named.items()}
-        if self._is_placed:
-            named["device"] = device
-        return find_operator(_ANY_LAYOUT.get(self.op, self.op))(*given, **named)
-
-
-class _Plan:
-    """The steps in their order, each with the values that nobody needs after it.
-
-    Raises:
-        ModelError: if a step is not sound, or takes what no step before it has given.
-    """
-
-    def __init__(self, specs: tuple[StepSpec, ...], output: str):
-        if len(specs) > _MOST_STEPS:
-            raise ModelError(f"the graph has {len(specs):,} steps; {_MOST_STEPS:,} are allowed.")
-        known = {INPUT}
-        last: dict[str, int] = {}
-        self.steps: list[_Step] = []
-        for number, spec in enumerate(specs):
-            for name in _check_step(spec):
-                if name not in known:
-                    raise ModelError(f"step {spec.name!r} takes {name!r}, which no step before it has given.")
-                last[name] = number
-            if spec.name in known:
-                raise ModelError(f"two steps of the graph have the name {spec.name!r}.")
-            known.add(spec.name)
-            last[spec.name] = number
-            self.steps.append(_Step(spec.name, spec.layer, spec.op, spec.inputs, spec.options))
-        if output not in known:
-            raise ModelError(f"the graph's output {output!r} is none of its steps.")
-        for name, number in last.items():
-            if name != output:
-                self.steps[number].last.append(name)
-
-
-def _check_step(spec: StepSpec) -> Iterator[str]:
-    """The names of the values that a step takes, after it is found to be sound."""
-    where = f"step {spec.name!r} of the graph"
-    if (spec.layer is None) == (spec.op is None):
-        raise ModelError(f"{where} must have either a layer or an op.")
-    if spec.op is not None:
-        find_operator(spec.op)
-    if spec.layer is not None and spec.options:
-        raise ModelError(f"{where} calls a layer, which takes inputs only, and has options.")
-    everything = [*spec.inputs, *spec.options.values()]
-    check_value(spec.inputs, where)
-    for value in spec.options.values():
-        check_value(value, where)
-    if spec.op is not None:
-        check_arguments(spec.op, spec.inputs, spec.options, where)
-    return names_in(everything)
-
-
-def _recur(layer: nn.Module, features: Tensor, *states: Tensor) -> tuple[Tensor, ...]:
-    """A recurrent layer with its results in one row, as the operators of ATen have them."""
-    start = () if not states else (tuple(states),) if len(states) > 1 else states
-    outputs, final = layer(features, *start)
-    return (outputs, *final) if isinstance(final, tuple) else (outputs, final)
 
 
 def _empty(spec: TensorSpec) -> nn.Parameter | Tensor:

@@ -14,6 +14,7 @@ from torch.fx import Node
 from firesteel.errors import ModelError
 from firesteel.models.graph.ending import end_in_logits
 from firesteel.models.graph.network import INPUT, Graph, LayerSpec, StepSpec, TensorSpec
+from firesteel.models.graph.nodes import are_zeros, bound_arguments, needed_steps, node_of, single_output, tensor_names
 from firesteel.models.graph.operators import ATEN, PLACED, PYTHON
 from firesteel.models.graph.recognition import NEEDS_TRAINING_MODE, Recognized, recognize
 from firesteel.models.graph.values import stored
@@ -69,9 +70,9 @@ class Translation:
         shapes = {name: tuple(self._example(node).shape) for name, node in self._nodes.items() if self._is_tensor(node)}
         ending = end_in_logits(self._steps, self._output, shapes, self._layers)
         self.notes, self.restore = ending.notes, ending.restore
-        steps = _needed(ending.steps, ending.output)
+        steps = needed_steps(ending.steps, ending.output)
         used = {step.layer for step in steps}
-        named = {name for step in steps for name in _tensor_names(step)}
+        named = {name for step in steps for name in tensor_names(step)}
         tensors = [spec for name, spec in self._tensors.items() if name in named]
         layers = [layer for name, layer in self._layers.items() if name in used]
         with torch.device("meta"):
@@ -148,7 +149,7 @@ class Translation:
         if not node.users and not writes:  # assertions of the trace, and results that nobody takes
             return
         if packet in _SAME:
-            self._values[node] = self._reference(_node(node.args[0]))
+            self._values[node] = self._reference(node_of(node.args[0]))
             return
         if writes:
             packet = packet.removesuffix("_")
@@ -160,15 +161,15 @@ class Translation:
         elif not self._as_layer(node, packet, overload):
             self._as_operator(node, packet, overload)
         if writes:
-            self._values[_node(node.args[0])] = self._values[node]
+            self._values[node_of(node.args[0])] = self._values[node]
 
     def _convert(self, node: Node) -> None:
         """Another dtype; where a tensor lies is not the network's to say."""
-        of, to = self._example(_node(node.args[0])).dtype, self._example(node).dtype
+        of, to = self._example(node_of(node.args[0])).dtype, self._example(node).dtype
         if of == to:
-            self._values[node] = self._reference(_node(node.args[0]))
+            self._values[node] = self._reference(node_of(node.args[0]))
             return
-        inputs = [self._reference(_node(node.args[0])), stored(to)]
+        inputs = [self._reference(node_of(node.args[0])), stored(to)]
         self._add(node, StepSpec(name=node.name, op="aten.to.dtype", inputs=inputs))
 
     def _as_operator(self, node: Node, packet: str, overload: str) -> None:
@@ -203,7 +204,7 @@ class Translation:
 
     def _as_layer(self, node: Node, packet: str, overload: str) -> bool:
         """Whether a node is a layer; if so it is one now."""
-        bound = _bound(node)
+        bound = bound_arguments(node)
         examples = {name: self._examples(value) for name, value in bound.items()}
         found = recognize(f"{packet}.{overload}", examples)
         if found is None:
@@ -215,7 +216,7 @@ class Translation:
         if self._layers.setdefault(name, spec) != spec:
             return False
         inputs = [self._stored(bound[each]) for each in found.inputs if each != "hx"]
-        if "hx" in found.inputs and not _are_zeros(bound["hx"]):
+        if "hx" in found.inputs and not are_zeros(bound["hx"]):
             states = bound["hx"] if isinstance(bound["hx"], list | tuple) else [bound["hx"]]
             inputs += [self._stored(each) for each in states]
         self._add(node, StepSpec(name=node.name, layer=name, inputs=inputs))
@@ -315,57 +316,4 @@ class _Rows:
     times: int
 
 
-def single_output(given: Any) -> Any:
-    """The one result of a network, also out of a list or dictionary of one.
-
-    Raises:
-        ModelError: if it gives several.
-    """
-    while isinstance(given, list | tuple | dict):
-        if len(given) != 1:
-            raise ModelError(f"the network gives {len(given)} results; one is needed: the logits of the classes.")
-        given = next(iter(given.values() if isinstance(given, dict) else given))
-    return given
-
-
-def _node(value: Any) -> Node:
-    if not isinstance(value, Node):
-        raise ModelError(f"the network has the value {str(value)[:40]} where a tensor is needed.")
-    return value
-
-
-def _bound(node: Node) -> dict[str, Any]:
-    """All arguments of a call by name, with their defaults."""
-    arguments = node.target._schema.arguments  # type: ignore[union-attr]
-    bound = {argument.name: argument.default_value for argument in arguments if argument.has_default_value()}
-    bound |= {argument.name: value for argument, value in zip(arguments, node.args)}
-    return bound | dict(node.kwargs)
-
-
-def _are_zeros(states: Any) -> bool:
-    """Whether recurrent states are zeros that the network has made itself."""
-    return all(
-        isinstance(each, Node) and str(each.target).startswith(("aten.zeros.", "aten.new_zeros."))
-        for each in (states if isinstance(states, list | tuple) else [states])
-    )
-
-
-def _needed(steps: list[StepSpec], output: str) -> list[StepSpec]:
-    """The steps without those that nothing needs."""
-    from firesteel.models.graph.values import names_in
-
-    wanted, kept = {output}, []
-    for step in reversed(steps):
-        if step.name in wanted:
-            kept.append(step)
-            wanted |= set(names_in([step.inputs, list(step.options.values())]))
-    return kept[::-1]
-
-
-def _tensor_names(step: StepSpec) -> list[str]:
-    from firesteel.models.graph.values import names_in
-
-    return list(names_in([step.inputs, list(step.options.values())], "tensor"))
-
-
-__all__ = ["Translation", "single_output"]
+__all__ = ["Translation"]
