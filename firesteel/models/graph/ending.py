@@ -11,6 +11,7 @@ from torch import Tensor
 
 from firesteel.errors import ModelError
 from firesteel.models.graph.network import LayerSpec, StepSpec
+from firesteel.models.shapes import show_shape
 
 _SHAPING = (
     "flatten",
@@ -66,7 +67,7 @@ def end_in_logits(
     shape = shapes.get(output, ())
     classes = math.prod(int(size) for size in shape[1:])
     if len(shape) < 2 or classes < 1 or sum(int(size) > 1 for size in shape[1:]) > 1:
-        given = "x".join(map(str, ("B", *shape[1:]))) if shape else "no tensor"
+        given = show_shape(("B", *shape[1:])) if shape else "no tensor"
         raise ModelError(f"the network gives {given}; a classifier gives BxK, one number for each class of each row.")
     last = _last_that_computes(steps, output, layers)
     kind = _kind(last, layers)

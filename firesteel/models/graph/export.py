@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from firesteel.errors import ModelError
-from firesteel.models.graph.network import MOST_ELEMENTS, Graph
+from firesteel.models.graph.network import Graph
 from firesteel.models.graph.nodes import single_output
 from firesteel.models.graph.translation import Translation
+from firesteel.models.shapes import MOST_ELEMENTS
 
 _ROWS = 3
 """Of an example for a batch of any size: 0 and 1 are special sizes for torch.export, and 2 is the number of too many things."""

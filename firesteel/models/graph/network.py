@@ -15,9 +15,8 @@ from firesteel.models.graph.layers import RECURRENT, make_layer
 from firesteel.models.graph.operators import check_parts
 from firesteel.models.graph.steps import INPUT, Part, StepSpec, ordered_steps
 from firesteel.models.graph.values import DTYPES
+from firesteel.models.shapes import MOST_ELEMENTS
 
-MOST_ELEMENTS = 1 << 28
-"""Of one result for one row: 1 GiB in float32. What is more is an attack, or no network for this machine."""
 _TRIAL_ROWS = 2
 
 

@@ -16,6 +16,7 @@ from firesteel.models.graph.network import INPUT
 from firesteel.models.importers.base import Imported, Matching
 from firesteel.models.importers.preprocessing import Preprocessing, feature_of
 from firesteel.models.registry import ModelSource, count_parameters
+from firesteel.models.shapes import show_shape
 from firesteel.specs import Spec
 from firesteel.storage import Place
 
@@ -135,10 +136,10 @@ def _num_classes(network: nn.Module, shape: tuple[int, ...]) -> int:
     except Exception as error:  # whatever the code of a network of the caller's own raises
         first = next(iter(str(error).splitlines()), "")
         raise ModelError(
-            f"the network cannot take a row of {_shape(shape)}: {type(error).__name__}: {first[:200]}"
+            f"the network cannot take a row of {show_shape(shape)}: {type(error).__name__}: {first[:200]}"
         ) from error
     if not isinstance(given, Tensor) or given.dim() != 2 or len(given) != 1:
-        shown = _shape(tuple(given.shape)) if isinstance(given, Tensor) else type(given).__name__
+        shown = show_shape(tuple(given.shape)) if isinstance(given, Tensor) else type(given).__name__
         raise ModelError(f"the network gives {shown} for one row; 1xK is needed, a number for each class.")
     return given.shape[1]
 
@@ -151,7 +152,7 @@ def _with_input(
         return graph, own
     if math.prod(wanted) != math.prod(own):
         raise ConfigError(
-            f"the network takes rows of shape {_shape(own)}; --input-shape {_shape(wanted)} does not fit."
+            f"the network takes rows of shape {show_shape(own)}; --input-shape {show_shape(wanted)} does not fit."
         )
     options = graph.options
     front = {"name": "front", "op": "aten.reshape.default", "inputs": [{"value": INPUT}, [-1, *own]]}
@@ -160,7 +161,7 @@ def _with_input(
         made = Graph(wanted, num_classes, **(options | {"steps": [front, *steps]}))
     made.load_state_dict(graph.state_dict(), assign=True)
     order = "; their numbers are taken channel by channel" if len(wanted) == 3 and wanted[0] > 1 else ""
-    notes.append(f"rows of shape {_shape(wanted)} are brought into the network's {_shape(own)}{order}")
+    notes.append(f"rows of shape {show_shape(wanted)} are brought into the network's {show_shape(own)}{order}")
     return made.eval(), wanted
 
 
@@ -186,10 +187,6 @@ def _labels(labels: list[str] | None, of_file: tuple[str, ...] | None, count: in
     if len(labels) != count:
         raise ConfigError(f"there are {len(labels)} labels and the network has {count} classes.")
     return labels
-
-
-def _shape(shape: tuple[int, ...]) -> str:
-    return "x".join(map(str, shape))
 
 
 __all__ = ["ImportResult", "check_folder", "write_folder"]

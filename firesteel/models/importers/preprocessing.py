@@ -9,6 +9,7 @@ from typing import Literal
 
 from firesteel.data.manifest import Feature, Statistics
 from firesteel.errors import ConfigError
+from firesteel.models.shapes import show_shape
 
 Numbers = float | Sequence[float]
 
@@ -58,7 +59,7 @@ class Preprocessing:
             ConfigError: if there are other numbers of means than of channels.
         """
         if self.channel_order == "bgr" and (len(shape) != 3 or shape[0] != 3):
-            raise ConfigError(f"channel order bgr needs pictures of 3 channels; the network takes {_shape(shape)}.")
+            raise ConfigError(f"channel order bgr needs pictures of 3 channels; the network takes {show_shape(shape)}.")
         mean = [value * self.scale for value in _each_channel("mean", self.mean, shape)]
         std = _each_channel("std", self.std, shape)
         if self.channel_order == "bgr":
@@ -92,12 +93,10 @@ def _numbers(name: str, given: Numbers | None, default: float) -> tuple[float, .
 def _each_channel(name: str, values: tuple[float, ...], shape: tuple[int, ...]) -> list[float]:
     channels = shape[0]
     if len(values) not in (1, channels):
-        raise ConfigError(f"{name} has {len(values)} numbers; the network takes {_shape(shape)}: give 1 or {channels}.")
+        raise ConfigError(
+            f"{name} has {len(values)} numbers; the network takes {show_shape(shape)}: give 1 or {channels}."
+        )
     return list(values) if len(values) == channels else list(values) * channels
-
-
-def _shape(shape: tuple[int, ...]) -> str:
-    return "x".join(map(str, shape))
 
 
 __all__ = ["Preprocessing", "feature_of"]

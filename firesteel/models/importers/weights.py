@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from firesteel.errors import ModelError
 from firesteel.models.importers.base import Matching
+from firesteel.models.shapes import show_shape
 from firesteel.specs import did_you_mean
 
 WRAPPERS = ("module.", "model.", "network.", "net.", "backbone.", "_orig_mod.")
@@ -119,10 +120,10 @@ def _reshaping(name: str, given: Tensor, own: Tensor, given_name: str) -> str | 
     if given.shape == own.shape:
         return None
     if _without_ones(given.shape) == _without_ones(own.shape):
-        return f"{_shape(given)} -> {_shape(own)}"
+        return f"{show_shape(given.shape)} -> {show_shape(own.shape)}"
     layer = name.rpartition(".")[0] or name
     raise ModelError(
-        f"tensor {given_name} has shape {_shape(given)} in the file and {_shape(own)} in the network.\n"
+        f"tensor {given_name} has shape {show_shape(given.shape)} in the file and {show_shape(own.shape)} in the network.\n"
         f"If {layer} shall begin anew, with another size: give it another name in the network, and leave match-all off;"
         " or import with the sizes of the file, and replace the layer afterwards."
     )
@@ -169,10 +170,6 @@ def _is_counter(name: str) -> bool:
 def _first(names: Iterable[str]) -> str:
     names = list(names)
     return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "") if names else "none"
-
-
-def _shape(tensor: Tensor) -> str:
-    return "x".join(map(str, tensor.shape)) or "a single number"
 
 
 def _dtype(tensor: Tensor) -> str:

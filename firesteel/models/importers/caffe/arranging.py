@@ -13,7 +13,7 @@ from firesteel.models.importers.caffe import modules as own
 from firesteel.models.importers.caffe.options import axis_of
 from firesteel.models.importers.caffe.shapes import Shape
 from firesteel.models.importers.caffe.structure import Layer
-from firesteel.models.importers.caffe.values import show
+from firesteel.models.shapes import show_shape
 
 
 def concat(layer: Layer, shapes: Sequence[Shape]) -> nn.Module:
@@ -21,7 +21,7 @@ def concat(layer: Layer, shapes: Sequence[Shape]) -> nn.Module:
     axis = axis_of(layer, options.get("axis", options.get("concat_dim", 1)), len(shapes[0]))
     if len({shape[:axis] + shape[axis + 1 :] for shape in shapes}) != 1:
         raise ModelError(
-            f"{layer}: its inputs {', '.join(show(shape[1:]) for shape in shapes)} differ beside axis {axis}."
+            f"{layer}: its inputs {', '.join(show_shape(shape[1:]) for shape in shapes)} differ beside axis {axis}."
         )
     return shared.Concat(axis)
 
@@ -55,11 +55,13 @@ def reshape(layer: Layer, shapes: Sequence[Shape], batch: int | None) -> nn.Modu
     count = options.get("num_axes", -1)
     end = len(shape) if count == -1 else first + count
     if not first <= end <= len(shape):
-        raise ModelError(f"{layer}: num_axes {count} from axis {first} on goes beyond {show(shape)}.")
+        raise ModelError(f"{layer}: num_axes {count} from axis {first} on goes beyond {show_shape(shape)}.")
     new = list(shape[:first])
     for number, size in enumerate(dimensions):
         if size == 0 and first + number >= len(shape):
-            raise ModelError(f"{layer}: dim 0 copies a size, and {show(shape)} has none at axis {first + number}.")
+            raise ModelError(
+                f"{layer}: dim 0 copies a size, and {show_shape(shape)} has none at axis {first + number}."
+            )
         new.append(shape[first + number] if size == 0 else size)
     new += shape[end:]
     if first == 0 and dimensions and dimensions[0] in (batch, -1) and -1 not in dimensions[1:]:
@@ -68,7 +70,9 @@ def reshape(layer: Layer, shapes: Sequence[Shape], batch: int | None) -> nn.Modu
         known = math.prod(size for size in new if size != -1)
         new[new.index(-1)] = math.prod(shape) // known if known > 0 else -1
     if new[:1] != [shape[0]] or any(size <= 0 for size in new) or math.prod(new) != math.prod(shape):
-        raise ModelError(f"{layer}: rows of {show(shape[1:])} cannot become {show(tuple(dimensions))} row by row.")
+        raise ModelError(
+            f"{layer}: rows of {show_shape(shape[1:])} cannot become {show_shape(tuple(dimensions))} row by row."
+        )
     return shared.Reshape(new[1:])
 
 
@@ -80,7 +84,7 @@ def crop(layer: Layer, shapes: Sequence[Shape]) -> nn.Module:
     offsets = offsets * count if len(offsets) == 1 else offsets
     fits = len(offsets) == count and len(like) == len(shape)
     if not fits or any(o < 0 or o + small > big for o, big, small in zip(offsets, shape[axis:], like[axis:])):
-        raise ModelError(f"{layer}: {show(like[1:])} at {offsets} does not lie in {show(shape[1:])}.")
+        raise ModelError(f"{layer}: {show_shape(like[1:])} at {offsets} does not lie in {show_shape(shape[1:])}.")
     return own.Crop(axis, offsets)
 
 
@@ -89,7 +93,7 @@ def permute(layer: Layer, shapes: Sequence[Shape]) -> nn.Module:
     order += [axis for axis in range(len(shapes[0])) if axis not in order]
     if sorted(order) != list(range(len(shapes[0]))) or order[0] != 0:
         raise ModelError(
-            f"{layer}: order {order} is none of the axes of {show(shapes[0])} that keeps the batch in front."
+            f"{layer}: order {order} is none of the axes of {show_shape(shapes[0])} that keeps the batch in front."
         )
     return shared.Permute(order)
 

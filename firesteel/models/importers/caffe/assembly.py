@@ -15,15 +15,14 @@ from firesteel.models.importers.caffe.graph import Flow, Node
 from firesteel.models.importers.caffe.layers import build_layer
 from firesteel.models.importers.caffe.shapes import Shape, output_shapes
 from firesteel.models.importers.caffe.structure import Layer
-from firesteel.models.importers.caffe.values import Value, change_of_shape, show, values_of
+from firesteel.models.importers.caffe.values import Value, change_of_shape, values_of
 from firesteel.models.importers.network import LayerNetwork, Step, layer_names
 from firesteel.models.importers.weights import is_finite
+from firesteel.models.shapes import MOST_ELEMENTS, show_shape
 from firesteel.specs import did_you_mean
 
 BATCH = 2
 """Rows with which shapes are worked out."""
-MAX_VALUES = 1 << 28
-"""Of one value of one row: 1 GiB."""
 MAX_INITIAL = 1 << 29
 """Numbers that layers without weights in the file may begin with: 2 GiB."""
 
@@ -133,10 +132,10 @@ def _given(layer: Layer, module: nn.Module, shapes: list[Shape]) -> list[Shape]:
     found = output_shapes(module, shapes)
     for shape in found:
         if not shape or shape[0] != BATCH:
-            raise ModelError(f"{layer} gives {show(shape)} for {BATCH} rows: it mixes the rows of a batch.")
-        if min(shape) <= 0 or math.prod(shape[1:]) > MAX_VALUES:
+            raise ModelError(f"{layer} gives {show_shape(shape)} for {BATCH} rows: it mixes the rows of a batch.")
+        if min(shape) <= 0 or math.prod(shape[1:]) > MOST_ELEMENTS:
             raise ModelError(
-                f"{layer} gives {show(shape[1:])} for a row; from 1 to {MAX_VALUES:,} numbers are allowed."
+                f"{layer} gives {show_shape(shape[1:])} for a row; from 1 to {MOST_ELEMENTS:,} numbers are allowed."
             )
     return found
 
@@ -161,8 +160,8 @@ def _check_shapes(part: _Part, inputs: list[Shape]) -> None:
             raise ModelError(f"{part.node.layer} has {name} in the file, and none in the network (bias_term: false?).")
         if math.prod(value.shape) != own[name].numel() or not _same(value.shape, tuple(own[name].shape)):
             raise ModelError(
-                f"{part.node.layer}: {name} is {show(value.shape)} in the file and {show(tuple(own[name].shape))} in the network,"
-                f" whose input there is {', '.join(show(shape[1:]) for shape in inputs)}.\n"
+                f"{part.node.layer}: {name} is {show_shape(value.shape)} in the file and {show_shape(tuple(own[name].shape))} in the network,"
+                f" whose input there is {', '.join(show_shape(shape[1:]) for shape in inputs)}.\n"
                 "Give the size that the network was made for (--size, --input-shape), or the prototxt that belongs to the weights."
             )
 

@@ -23,6 +23,7 @@ from firesteel.models.importers.wire_format import (
     packed_integers,
     text_at,
 )  # fmt: skip
+from firesteel.models.shapes import show_shape
 from firesteel.storage import Place
 
 MAX_DIMENSIONS = 32  # as in Caffe
@@ -211,7 +212,7 @@ def _checked(shape: list[int], pieces: list[tuple[Span, int, int]], data: memory
     if not shape and count != 1:
         shape = [count]
     if len(shape) > MAX_DIMENSIONS or any(size < 0 for size in shape) or math.prod(shape) != count:
-        shown = "x".join(map(str, shape[:8]))
+        shown = show_shape(shape[:8])
         raise FormatError(
             f"a blob of {shown} that has {count:,} values" + " (half precision is not read)" * (not count)
         )

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from firesteel.errors import ModelError
 from firesteel.models.importers.caffe.structure import Layer
-from firesteel.models.importers.caffe.values import Value, show, values_of
+from firesteel.models.importers.caffe.values import Value, values_of
+from firesteel.models.shapes import show_shape
 
 
 def named_values(layers: list[Layer], network: nn.Module) -> dict[str, Value]:
@@ -68,7 +69,7 @@ def _fitted(value: Value, wanted: tuple[int, ...]) -> Value:
     def write(target: np.ndarray) -> None:
         value.write(target.reshape(shape))
 
-    return replace(value, shape=wanted, write=write, change=f"{show(shape)} -> {show(wanted)}")
+    return replace(value, shape=wanted, write=write, change=f"{show_shape(shape)} -> {show_shape(wanted)}")
 
 
 __all__ = ["find_module", "named_values"]

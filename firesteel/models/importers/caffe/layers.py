@@ -18,7 +18,7 @@ from firesteel.models.importers.caffe import modules as own
 from firesteel.models.importers.caffe.options import axis_of, needs_picture, needs_room, per_dimension, positive
 from firesteel.models.importers.caffe.shapes import Shape
 from firesteel.models.importers.caffe.structure import Layer
-from firesteel.models.importers.caffe.values import show
+from firesteel.models.shapes import show_shape
 from firesteel.specs import did_you_mean
 
 Builder: TypeAlias = Callable[[Layer, Sequence[Shape]], nn.Module]
@@ -62,7 +62,7 @@ def _convolution(layer: Layer, shapes: Sequence[Shape]) -> nn.Module:
     count = len(shape) - 2
     if not 1 <= count <= 3 or options.get("axis", 1) not in (1, 1 - len(shape)):
         raise ModelError(
-            f"{layer}: convolutions over the axes behind the channels are read; its input is {show(shape[1:])}."
+            f"{layer}: convolutions over the axes behind the channels are read; its input is {show_shape(shape[1:])}."
         )
     kernel = per_dimension(layer, options, "kernel_size", count, None)
     stride = per_dimension(layer, options, "stride", count, 1)
@@ -96,7 +96,7 @@ def _inner_product(layer: Layer, shapes: Sequence[Shape]) -> nn.Module:
 def _batch_norm(layer: Layer, shapes: Sequence[Shape]) -> nn.Module:
     options, (shape,) = layer.options("batch_norm_param"), shapes
     if not 2 <= len(shape) <= 5:
-        raise ModelError(f"{layer} needs 2 to 5 dimensions, its input is {show(shape)}.")
+        raise ModelError(f"{layer} needs 2 to 5 dimensions, its input is {show_shape(shape)}.")
     kind: Callable[..., nn.Module] = (nn.BatchNorm1d, nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)[len(shape) - 2]
     momentum = 1 - options.get("moving_average_fraction", 0.999)
     return kind(shape[1], eps=options.get("eps", 1e-5), momentum=round(momentum, 9), affine=False)
@@ -109,7 +109,7 @@ def _scale(layer: Layer, shapes: Sequence[Shape]) -> nn.Module:
     if len(shapes) == 2:
         sizes = shapes[1]
         if shape[axis : axis + len(sizes)] != sizes:
-            raise ModelError(f"{layer}: {show(sizes)} does not stand in {show(shape)} from axis {axis} on.")
+            raise ModelError(f"{layer}: {show_shape(sizes)} does not stand in {show_shape(shape)} from axis {axis} on.")
         if not bias_only and options.get("bias_term", False):
             raise ModelError(f"{layer}: a learnt bias beside a factor that is computed is not read.")
         return own.Scale(None, axis, weight=not bias_only)
@@ -117,7 +117,7 @@ def _scale(layer: Layer, shapes: Sequence[Shape]) -> nn.Module:
     count = options.get("num_axes", 1)
     end = len(shape) if count == -1 else axis + count
     if not axis <= end <= len(shape):
-        raise ModelError(f"{layer}: num_axes {count} from axis {axis} on goes beyond {show(shape)}.")
+        raise ModelError(f"{layer}: num_axes {count} from axis {axis} on goes beyond {show_shape(shape)}.")
     return own.Scale(shape[axis:end], axis, weight=not bias_only, bias=bias_only or options.get("bias_term", False))
 
 
@@ -158,19 +158,23 @@ def _pooling(layer: Layer, shapes: Sequence[Shape]) -> nn.Module:
             return nn.MaxPool2d(*pair, ceil_mode=up)
         return nn.AvgPool2d(*pair, ceil_mode=up, count_include_pad=True)
     if method == "AVE":
-        raise ModelError(f"{layer}: an average over {show(kernel)} with a padding of {show(padding)} is not read.")
+        raise ModelError(
+            f"{layer}: an average over {show_shape(kernel)} with a padding of {show_shape(padding)} is not read."
+        )
     return own.PaddedMaxPool(*pair, up)
 
 
 def _check_windows(layer: Layer, shape: Shape, kernel: Shape, stride: Shape, padding: Shape, up: bool) -> None:
     if any(pad >= size for pad, size in zip(padding, kernel)):
-        raise ModelError(f"{layer}: pad must be less than the window, got {show(padding)} for {show(kernel)}.")
+        raise ModelError(
+            f"{layer}: pad must be less than the window, got {show_shape(padding)} for {show_shape(kernel)}."
+        )
     needs_room(layer, shape[2:], kernel, padding)
     if up and not any(padding):
         for size, wide, step in zip(shape[2:], kernel, stride):
             if -(-(size - wide) // step) * step >= size:
                 raise ModelError(
-                    f"{layer}: its last window lies outside of {show(shape[2:])}; what Caffe gives there is no value."
+                    f"{layer}: its last window lies outside of {show_shape(shape[2:])}; what Caffe gives there is no value."
                 )
 
 
@@ -227,7 +231,7 @@ def _eltwise(layer: Layer, shapes: Sequence[Shape]) -> nn.Module:
     operation, coefficients = options.get("operation", "SUM"), options.all("coeff")
     if len(set(shapes)) != 1:
         raise ModelError(
-            f"{layer}: its inputs have shapes {', '.join(show(shape[1:]) for shape in shapes)}; they must agree."
+            f"{layer}: its inputs have shapes {', '.join(show_shape(shape[1:]) for shape in shapes)}; they must agree."
         )
     if coefficients and (operation != "SUM" or len(coefficients) != len(shapes)):
         raise ModelError(

@@ -8,7 +8,7 @@ from firesteel.errors import ModelError
 from firesteel.models.importers.caffe.schema import Message
 from firesteel.models.importers.caffe.shapes import Shape
 from firesteel.models.importers.caffe.structure import Layer
-from firesteel.models.importers.caffe.values import show
+from firesteel.models.shapes import show_shape
 
 MAX_SIZE = 1 << 24
 """Of a kernel, a number of outputs, a padding; torch's own limits lie far above."""
@@ -49,12 +49,12 @@ def axis_of(layer: Layer, axis: int, dimensions: int, *, least: int = 1) -> int:
 
 def needs_picture(layer: Layer, shape: Shape) -> None:
     if len(shape) != 4:
-        raise ModelError(f"{layer} needs (channels, height, width), its input is {show(shape[1:])}.")
+        raise ModelError(f"{layer} needs (channels, height, width), its input is {show_shape(shape[1:])}.")
 
 
 def needs_room(layer: Layer, shape: Sequence[int], kernel: Sequence[int], padding: Sequence[int]) -> None:
     if any(size + 2 * pad < wide for size, wide, pad in zip(shape, kernel, padding)):
         raise ModelError(
-            f"{layer}: a window of {show(tuple(kernel))} does not fit into {show(tuple(shape))}."
+            f"{layer}: a window of {show_shape(tuple(kernel))} does not fit into {show_shape(tuple(shape))}."
             " Give the size that the network was made for (--size, --input-shape)."
         )

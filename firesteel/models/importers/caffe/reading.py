@@ -9,15 +9,16 @@ from torch import nn
 
 from firesteel.errors import ModelError
 from firesteel.models.importers.base import Imported
-from firesteel.models.importers.caffe.assembly import MAX_VALUES, assemble, with_flat_output
+from firesteel.models.importers.caffe.assembly import assemble, with_flat_output
 from firesteel.models.importers.caffe.binary import read_caffemodel
 from firesteel.models.importers.caffe.by_name import named_values
 from firesteel.models.importers.caffe.graph import trace
 from firesteel.models.importers.caffe.prototxt import parse_prototxt
 from firesteel.models.importers.caffe.schema import Message
 from firesteel.models.importers.caffe.structure import Layer, Net, read_layers, read_structure
-from firesteel.models.importers.caffe.values import LazyTensors, show
+from firesteel.models.importers.caffe.values import LazyTensors
 from firesteel.models.importers.weights import load_into
+from firesteel.models.shapes import MOST_ELEMENTS, show_shape
 from firesteel.storage import Place
 
 
@@ -81,7 +82,7 @@ def _network(
     network, out, matching = assemble(flow, shape, net.batch, with_weights, match_all=match_all)
     if len(out) == 0 or math.prod(out[1:]) != 1:
         raise ModelError(
-            f"the network gives {show(out) if out else 'one number'} for a row ({flow.output}), a number for each class is"
+            f"the network gives {show_shape(out) if out else 'one number'} for a row ({flow.output}), a number for each class is"
             " needed. Choose a layer that does with output=NAME."
         )
     if len(out) > 1:
@@ -97,8 +98,8 @@ def _input_shape(net: Net, name: str, given: tuple[int, ...] | None) -> tuple[in
             f"the network does not say what its input {name!r} is: a training prototxt reads it from the data.\n"
             "Give the shape of one row, channels first (--input-shape 3x227x227), or the deploy.prototxt."
         )
-    if any(size <= 0 for size in shape) or math.prod(shape) > MAX_VALUES or len(shape) > 4:
-        raise ModelError(f"the input {name!r} cannot have the shape {show(shape)}.")
+    if any(size <= 0 for size in shape) or math.prod(shape) > MOST_ELEMENTS or len(shape) > 4:
+        raise ModelError(f"the input {name!r} cannot have the shape {show_shape(shape)}.")
     return shape
 
 

@@ -14,6 +14,7 @@ from firesteel.errors import ModelError
 from firesteel.models.importers.caffe.binary import Blob
 from firesteel.models.importers.caffe.structure import Layer
 from firesteel.models.importers.wire_format import forget_pages
+from firesteel.models.shapes import show_shape
 
 
 @dataclass(frozen=True)
@@ -127,17 +128,13 @@ def _plain(blob: Blob, shape: tuple[int, ...]) -> Value:
 
 def change_of_shape(given: tuple[int, ...], shape: tuple[int, ...]) -> str | None:
     """``1x1x10x500 -> 10x500``; None if they are the same."""
-    return None if given == shape else f"{show(given)} -> {show(shape)}"
-
-
-def show(shape: tuple[int, ...]) -> str:
-    return "x".join(map(str, shape)) or "a single number"
+    return None if given == shape else f"{show_shape(given)} -> {show_shape(shape)}"
 
 
 def _of_dense(layer: Layer, blob: Blob) -> Value:
     shape = blob.shape[-2:]
     if len(shape) != 2 or math.prod(shape) != blob.size:
-        raise ModelError(f"{layer}: its weight has shape {show(blob.shape)}, two dimensions are needed.")
+        raise ModelError(f"{layer}: its weight has shape {show_shape(blob.shape)}, two dimensions are needed.")
     if not layer.options("inner_product_param").get("transpose", False):
         return _plain(blob, shape)
     turned = (shape[1], shape[0])
@@ -145,7 +142,7 @@ def _of_dense(layer: Layer, blob: Blob) -> Value:
     def write(target: np.ndarray) -> None:
         target[...] = blob.numbers().reshape(shape).T
 
-    return Value(turned, write, f"{show(shape)} -> {show(turned)}, transposed")
+    return Value(turned, write, f"{show_shape(shape)} -> {show_shape(turned)}, transposed")
 
 
 def _of_batch_norm(layer: Layer) -> dict[str, Value]:
@@ -153,7 +150,7 @@ def _of_batch_norm(layer: Layer) -> dict[str, Value]:
     if len(layer.blobs) != 3 or layer.blobs[2].size != 1 or layer.blobs[0].size != layer.blobs[1].size:
         raise ModelError(
             f"{layer}: mean, variance and their scale factor are needed, the file has"
-            f" {', '.join(show(blob.shape) for blob in layer.blobs)}."
+            f" {', '.join(show_shape(blob.shape) for blob in layer.blobs)}."
         )
     mean, variance, factor = layer.blobs
     divisor = float(factor.numbers().reshape(()))
@@ -168,4 +165,4 @@ def _of_batch_norm(layer: Layer) -> dict[str, Value]:
     return {"running_mean": scaled(mean), "running_var": scaled(variance)}
 
 
-__all__ = ["LazyTensors", "Value", "change_of_shape", "show", "values_of"]
+__all__ = ["LazyTensors", "Value", "change_of_shape", "values_of"]

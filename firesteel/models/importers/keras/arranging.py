@@ -11,6 +11,7 @@ from firesteel.models.importers import modules as shared
 from firesteel.models.importers import windows
 from firesteel.models.importers.keras.laying import chain, channels_and_sizes, dimensions, padding_of, sequence_first
 from firesteel.models.importers.keras.pieces import Call, Piece
+from firesteel.models.shapes import MOST_ELEMENTS
 
 
 def pooling(call: Call) -> list[Piece]:
@@ -98,7 +99,7 @@ def reshape(call: Call) -> list[Piece]:
     target = list(call.layer.get("target_shape", []))
     count = math.prod(call.shape)
     if (
-        not all(isinstance(size, int) and -1 <= size <= MAX_ROW for size in target)
+        not all(isinstance(size, int) and -1 <= size <= MOST_ELEMENTS for size in target)
         or target.count(-1) > 1
         or not target
     ):
@@ -118,7 +119,3 @@ def permute(call: Call) -> list[Piece]:
         raise ModelError(f"{call.layer}: dims {dims} are not the axes of a row of {len(call.shape)}.")
     back = in_torch_order(len(dims) + 1, channels_last=call.channels_last)
     return [*_in_keras_order(call), Piece("", shared.Permute((0, *dims))), *back]
-
-
-MAX_ROW = 1 << 28
-"""Numbers of one value of one row: 1 GiB."""

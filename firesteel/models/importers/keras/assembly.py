@@ -20,9 +20,8 @@ from firesteel.models.importers.keras.pieces import Call, Piece, Shape, Source
 from firesteel.models.importers.keras.places import named_places
 from firesteel.models.importers.network import LayerNetwork, Step, layer_names
 from firesteel.models.importers.weights import is_finite
+from firesteel.models.shapes import MOST_ELEMENTS, show_shape
 
-MAX_VALUES = 1 << 28
-"""Of one value of one row: 1 GiB."""
 MAX_PARAMETERS = 1 << 34
 MAX_INITIAL = 1 << 29
 """Numbers that layers without weights in the file may begin with: 2 GiB."""
@@ -103,7 +102,9 @@ class _Builder:
         if given is None or tuple(given) == own:
             return
         if math.prod(given) != math.prod(own):
-            raise ModelError(f"the network takes rows of {_show(own)} (channels first), {_show(given)} was asked for.")
+            raise ModelError(
+                f"the network takes rows of {show_shape(own)} (channels first), {show_shape(given)} was asked for."
+            )
         pieces: list[nn.Module] = []
         rank = len(given) + 1
         if self.channels_last and rank >= 4:
@@ -115,7 +116,7 @@ class _Builder:
         self.parts.append(_Part("fit_input", None, Piece("", nn.Sequential(*pieces)), (self.model.input,), value))
         self.shapes[value] = own
         self._renamed[self.model.input] = value
-        self.notes.append(f"rows of {_show(given)} are put in the shape of the network's input, {_show(own)}")
+        self.notes.append(f"rows of {show_shape(given)} are put in the shape of the network's input, {show_shape(own)}")
 
     def add(self, layer: KerasLayer) -> None:
         inputs = tuple(self._renamed.get(name, name) for name in layer.inputs)
@@ -184,9 +185,11 @@ def _run(layer: KerasLayer, module: nn.Module, shapes: Sequence[Shape]) -> Shape
             found = tuple(module.eval()(*[torch.empty((2, *shape), device="meta") for shape in shapes]).shape)
     except (RuntimeError, ValueError, TypeError, IndexError, NotImplementedError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise ModelError(f"{layer} cannot take {', '.join(map(_show, shapes))}: {reason}") from error
-    if not found or found[0] != 2 or min(found) <= 0 or math.prod(found[1:]) > MAX_VALUES:
-        raise ModelError(f"{layer} gives {_show(found[1:])} for a row; from 1 to {MAX_VALUES:,} numbers are allowed.")
+        raise ModelError(f"{layer} cannot take {', '.join(map(show_shape, shapes))}: {reason}") from error
+    if not found or found[0] != 2 or min(found) <= 0 or math.prod(found[1:]) > MOST_ELEMENTS:
+        raise ModelError(
+            f"{layer} gives {show_shape(found[1:])} for a row; from 1 to {MOST_ELEMENTS:,} numbers are allowed."
+        )
     return found[1:]
 
 
@@ -246,8 +249,8 @@ def _value(part: _Part, tensor: str, places: tuple[str, ...], store: WeightStore
     doubled = 2 if tensor.startswith("bias_") else 1  # both biases of a GRU are in one array
     if counts not in (wanted.numel(), doubled * wanted.numel()):
         raise ModelError(
-            f"{part.layer}: {', '.join(source.names)} has shape {', '.join(_show(store.shape(place)) for place in places)} in the"
-            f" file, {wanted.numel():,} numbers are needed for {_show(tuple(wanted.shape))}."
+            f"{part.layer}: {', '.join(source.names)} has shape {', '.join(show_shape(store.shape(place)) for place in places)} in the"
+            f" file, {wanted.numel():,} numbers are needed for {show_shape(tuple(wanted.shape))}."
         )
     try:
         value = np.ascontiguousarray(source.make(*[store.array(place) for place in places]))
@@ -257,7 +260,7 @@ def _value(part: _Part, tensor: str, places: tuple[str, ...], store: WeightStore
         ) from error
     if value.shape != tuple(wanted.shape):
         raise ModelError(
-            f"{part.layer}: {tensor} would be {_show(value.shape)}, {_show(tuple(wanted.shape))} is needed."
+            f"{part.layer}: {tensor} would be {show_shape(value.shape)}, {show_shape(tuple(wanted.shape))} is needed."
         )
     return value
 
@@ -304,10 +307,6 @@ def _check_missing(
 
 def _channels_first(shape: Shape) -> Shape:
     return (shape[-1], *shape[:-1]) if len(shape) >= 3 else shape
-
-
-def _show(shape: Sequence[int]) -> str:
-    return "x".join(map(str, shape))
 
 
 __all__ = ["assemble"]

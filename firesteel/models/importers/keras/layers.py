@@ -27,6 +27,7 @@ from firesteel.models.importers.keras.laying import (
 )
 from firesteel.models.importers.keras.pieces import Call, Piece, Source, moved, same
 from firesteel.models.importers.keras.recurrent import bidirectional, recurrent
+from firesteel.models.shapes import show_shape
 from firesteel.specs import did_you_mean
 
 Builder: TypeAlias = Callable[[Call], list[Piece]]
@@ -94,7 +95,7 @@ def _after_flatten(order: tuple[int, ...]) -> Source:
         split = value.reshape(*order, value.shape[-1])
         return split.transpose(rank - 1, *range(rank - 1), rank).reshape(value.shape).T
 
-    shown = "x".join(map(str, order))
+    shown = show_shape(order)
     return Source(("kernel",), f"IO -> OI, inputs from {shown} to channels first", make)
 
 

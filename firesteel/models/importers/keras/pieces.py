@@ -11,6 +11,7 @@ from torch import nn
 
 from firesteel.errors import ModelError
 from firesteel.models.importers.keras.config import KerasLayer
+from firesteel.models.shapes import show_shape
 
 Shape: TypeAlias = tuple[int, ...]
 """Of one row."""
@@ -121,7 +122,7 @@ class Call:
     def needs(self, rank: int) -> None:
         """Raise ModelError if the input has not so many dimensions in a row."""
         if len(self.shape) != rank:
-            shown = "x".join(map(str, self.shape))
+            shown = show_shape(self.shape)
             raise ModelError(f"{self.layer} needs rows of {rank} dimensions, got {shown}.")
 
 

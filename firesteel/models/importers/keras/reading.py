@@ -12,6 +12,7 @@ from firesteel.models.importers.keras.assembly import assemble
 from firesteel.models.importers.keras.config import KerasModel, read_config
 from firesteel.models.importers.keras.files import KerasFile, open_keras
 from firesteel.models.importers.weights import load_into
+from firesteel.models.shapes import MOST_ELEMENTS, show_shape
 from firesteel.storage import Place
 
 
@@ -66,9 +67,7 @@ def _imported(file: KerasFile, where: str, input_shape: tuple[int, ...] | None, 
     if len(out) > 1 and math.prod(out[1:]) == 1:
         network, out = nn.Sequential(network, nn.Flatten(1)), out[:1]
     if len(out) != 1:
-        raise ModelError(
-            f"{where}: the network gives {'x'.join(map(str, out))} for a row; a number for each class is needed."
-        )
+        raise ModelError(f"{where}: the network gives {show_shape(out)} for a row; a number for each class is needed.")
     return Imported(network.eval(), shape, matching, notes=(*file.notes, *notes))
 
 
@@ -84,14 +83,14 @@ def _keras_shape(model: KerasModel, given: tuple[int, ...] | None, file: KerasFi
         declared = (None,) * len(given)
     if None in declared:
         if given is None or len(given) != len(declared):
-            shown = "x".join("?" if size is None else str(size) for size in declared)
+            shown = show_shape(declared)
             raise ModelError(
                 f"the file leaves the size of its input open ({shown}). Give the shape of one row, channels first (--input-shape)."
             )
         theirs = (*given[1:], given[0]) if last and len(given) >= 3 else given
         declared = tuple(size if size is not None else other for size, other in zip(declared, theirs))
     shape = tuple(int(size) for size in declared if size is not None)
-    if any(size <= 0 for size in shape) or not 1 <= len(shape) <= 4 or math.prod(shape) > 1 << 28:
+    if any(size <= 0 for size in shape) or not 1 <= len(shape) <= 4 or math.prod(shape) > MOST_ELEMENTS:
         raise ModelError(f"the input of the network cannot have the shape {shape}.")
     return shape
 

@@ -12,13 +12,13 @@ import torch
 
 from firesteel.errors import ConfigError, ModelError, ResourceError
 from firesteel.models.graph import as_graph
-from firesteel.models.graph.network import MOST_ELEMENTS
 from firesteel.models.importers.base import Imported, Matching
 from firesteel.models.importers.onnx.network import OnnxNetwork
 from firesteel.models.importers.onnx.node import as_tensor
 from firesteel.models.importers.onnx.reading import OnnxFile, read_file
 from firesteel.models.importers.torch import Build, file_classes
 from firesteel.models.importers.weights import load_into
+from firesteel.models.shapes import MOST_ELEMENTS, show_shape
 from firesteel.storage import Place
 
 
@@ -90,7 +90,7 @@ def _input_of(place: Place, file: OnnxFile, wanted: tuple[int, ...] | None) -> t
     first, *sizes = file.input_shape or (None,)
     last = len(sizes) == 3 and (sizes[2] or 9) <= 4 < (sizes[0] or 9)
     ordered = [sizes[2], sizes[0], sizes[1]] if last else list(sizes)
-    given = "x".join("?" if size is None else str(size) for size in ordered)
+    given = show_shape(ordered)
     if wanted is not None and (
         not sizes or (len(wanted) == len(ordered) and all(own in (None, new) for own, new in zip(ordered, wanted)))
     ):
@@ -98,7 +98,7 @@ def _input_of(place: Place, file: OnnxFile, wanted: tuple[int, ...] | None) -> t
     known = [size for size in ordered if size is not None]
     if not known or len(known) < len(ordered):
         raise ConfigError(
-            f"{place} takes rows of shape {given or 'unknown'} and leaves sizes open.\n"
+            f"{place} takes rows of shape {given if sizes else 'unknown'} and leaves sizes open.\n"
             "Say which: --input-shape CxHxW (in Python: input_shape=(C, H, W)), or --size HxW for pictures."
         )
     rows = first if first is not None and first <= 4096 else 2

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from firesteel.models.importers.onnx.node import Call, Node, Operator
+from firesteel.models.shapes import show_shape
 
 
 def _pads(node: Node, kernel: Sequence[int], strides: Sequence[int], dilations: Sequence[int]) -> list[int]:
@@ -132,7 +133,7 @@ def gemm(node: Node) -> Call:
     weight = _weight(node)
     change = ""
     if not node.get("transB", 0):
-        change, weight = f"{_shape(weight)} -> {_shape(weight.T)}", weight.T
+        change, weight = f"{show_shape(weight.shape)} -> {show_shape(weight.T.shape)}", weight.T
     weight = weight * np.asarray(alpha, weight.dtype) if alpha != 1 else weight
     bias = node.constant(2)
     if bias is not None and bias.size not in (1, weight.shape[0]):
@@ -164,7 +165,7 @@ def matmul(node: Node) -> Call:
     weight = node.constant(1)
     if weight is None or weight.ndim != 2 or node.constant(0) is not None or weight.dtype.kind != "f":
         return Call(torch.matmul)
-    return dense(node, weight.T, None, f"{_shape(weight)} -> {_shape(weight.T)}")
+    return dense(node, weight.T, None, f"{show_shape(weight.shape)} -> {show_shape(weight.T.shape)}")
 
 
 def batch_norm(node: Node) -> Call:
@@ -268,10 +269,6 @@ def lrn(node: Node) -> Call:
     """``LRN``, across channels."""
     size = int(node.get("size", 1))
     return Call(nn.LocalResponseNorm(size, node.get("alpha", 1e-4), node.get("beta", 0.75), node.get("bias", 1.0)), [0])
-
-
-def _shape(array: np.ndarray) -> str:
-    return "x".join(map(str, array.shape))
 
 
 OPERATORS: dict[str, Operator] = {

@@ -20,6 +20,7 @@ from firesteel.models.importers.onnx import arithmetic, layers, recurrent, shape
 from firesteel.models.importers.onnx.biases import with_biases
 from firesteel.models.importers.onnx.constants import ConstantBudget
 from firesteel.models.importers.onnx.node import Call, Node, Value, as_tensor, is_host, results
+from firesteel.models.shapes import show_shape
 from firesteel.specs import did_you_mean
 
 OPERATORS = layers.OPERATORS | recurrent.OPERATORS | arithmetic.OPERATORS | shapes.OPERATORS
@@ -215,8 +216,10 @@ class OnnxNetwork(nn.Module):
             setattr(call.layer, tensor, nn.Parameter(made) if isinstance(own, nn.Parameter) else made)
             self.origins[f"{name}.{tensor}"] = origin
             source = self._constants.get(origin)
-            if change or (source is not None and source.shape != value.shape):
-                self.changes[f"{name}.{tensor}"] = change or f"{_shape(source)} -> {_shape(value)}"
+            if not change and source is not None and source.shape != value.shape:
+                change = f"{show_shape(source.shape)} -> {show_shape(value.shape)}"
+            if change:
+                self.changes[f"{name}.{tensor}"] = change
         counter = getattr(call.layer, "num_batches_tracked", None)
         if counter is not None:
             call.layer.num_batches_tracked = torch.zeros((), dtype=torch.int64)
@@ -303,10 +306,6 @@ def _check_size(node: Node, result: Any) -> None:
     for each in result if isinstance(result, tuple | list) else (result,):
         if isinstance(each, Tensor) and math.prod(each.shape) > _MOST_ELEMENTS:
             raise node.refusal(f"makes {math.prod(each.shape):,} numbers; {_MOST_ELEMENTS:,} are allowed")
-
-
-def _shape(array: Any) -> str:
-    return "x".join(map(str, np.shape(array)))
 
 
 __all__ = ["OPERATORS", "OnnxNetwork"]

@@ -13,8 +13,9 @@ from torch import nn
 from firesteel.errors import ModelError
 from firesteel.models.importers.base import Matching
 from firesteel.models.importers.network import LayerNetwork, Step, layer_names
-from firesteel.models.importers.tensorflow.values import BATCH, MAX_VALUES, Constant, Shape, Signal, channels_last
+from firesteel.models.importers.tensorflow.values import BATCH, Constant, Shape, Signal, channels_last
 from firesteel.models.importers.weights import is_finite
+from firesteel.models.shapes import MOST_ELEMENTS, show_shape
 
 
 @dataclass(frozen=True)
@@ -140,9 +141,9 @@ def _run(name: str, module: nn.Module, inputs: Sequence[Signal]) -> Shape:
         reason = " ".join(str(error).split())[:200]
         shapes = ", ".join(_show(each.shape[1:]) for each in inputs)
         raise ModelError(f"layer {name!r} cannot take {shapes}: {reason}".replace(str(BATCH), "B")) from error
-    if not found or min(found) <= 0 or math.prod(found) > BATCH * MAX_VALUES:
+    if not found or min(found) <= 0 or math.prod(found) > BATCH * MOST_ELEMENTS:
         raise ModelError(
-            f"layer {name!r} gives {_show(found[1:])} for a row; from 1 to {MAX_VALUES:,} numbers are allowed."
+            f"layer {name!r} gives {_show(found[1:])} for a row; from 1 to {MOST_ELEMENTS:,} numbers are allowed."
         )
     return channels_last(found) if len(found) == 4 else found
 
@@ -157,7 +158,7 @@ def _leading_to(parts: Sequence[Part], output: str) -> list[Part]:
 
 
 def _show(shape: Sequence[int]) -> str:
-    return "x".join("B" if size == BATCH else str(size) for size in shape)
+    return show_shape("B" if size == BATCH else size for size in shape)
 
 
 __all__ = ["Building", "Part", "Weight"]

@@ -17,9 +17,10 @@ from firesteel.models.importers.tensorflow.messages import Node, Program, read_g
 from firesteel.models.importers.tensorflow.operations import Translation
 from firesteel.models.importers.tensorflow.restoring import checkpoint_names
 from firesteel.models.importers.tensorflow.tracing import Tracer, needed, reference
-from firesteel.models.importers.tensorflow.values import BATCH, MAX_VALUES, Constant, Nothing, Shape, Signal, Value
+from firesteel.models.importers.tensorflow.values import BATCH, Constant, Nothing, Shape, Signal, Value
 from firesteel.models.importers.weights import load_into
 from firesteel.models.importers.wire_format import map_file
+from firesteel.models.shapes import MOST_ELEMENTS, show_shape
 from firesteel.specs import did_you_mean
 from firesteel.storage import Place
 
@@ -160,9 +161,7 @@ def _translated(
             f"{target} gives the same for every row, or mixes rows: it is no output of a classifier. Choose one (output=NAME)."
         )
     if math.prod(value.shape[1:-1]) != 1 or len(value.shape) < 2:
-        raise ModelError(
-            f"{target} gives {'x'.join(map(str, value.shape[1:]))} for a row; a number for each class is needed."
-        )
+        raise ModelError(f"{target} gives {show_shape(value.shape[1:])} for a row; a number for each class is needed.")
     if len(value.shape) != 2:
         value = building.add("logits", lambda: nn.Flatten(1), [value])
     prefix = _fitting(own_shape, shape)
@@ -188,15 +187,17 @@ def _input_of(node: Node, given: tuple[int, ...] | None) -> tuple[Shape, int | N
             )
         sizes = [own if own is not None else other for own, other in zip(sizes or [None] * len(theirs), theirs)]
     shape = tuple(int(size) for size in sizes if size is not None)
-    if not shape or any(size <= 0 for size in shape) or math.prod(shape) > MAX_VALUES or len(shape) > 4:
+    if not shape or any(size <= 0 for size in shape) or math.prod(shape) > MOST_ELEMENTS or len(shape) > 4:
         raise ModelError(f"the input of the network cannot have the shape {shape}.")
     own_shape = (shape[2], shape[0], shape[1]) if len(shape) == 3 else shape
     if given is not None and math.prod(given) != math.prod(shape):
         raise ModelError(
-            f"the network takes rows of {_show(own_shape)} (channels first), {_show(given)} was asked for."
+            f"the network takes rows of {show_shape(own_shape)} (channels first), {show_shape(given)} was asked for."
         )
     if given is not None and tuple(given) != own_shape:
-        notes.append(f"rows of {_show(given)} are put in the shape of the network's input, {_show(own_shape)}")
+        notes.append(
+            f"rows of {show_shape(given)} are put in the shape of the network's input, {show_shape(own_shape)}"
+        )
         own_shape = tuple(given)
     return shape, batch if batch and batch > 1 else None, own_shape, notes
 
@@ -242,10 +243,6 @@ def _weights_of(program: Program, store: VariableStore | None) -> list[str]:
         for n in program.graph.nodes.values()
         if n.op == "Const" and getattr(n.attributes.get("value"), "ndim", 0) > 1
     ]
-
-
-def _show(shape: Shape) -> str:
-    return "x".join(map(str, shape))
 
 
 __all__ = ["read_tensorflow"]

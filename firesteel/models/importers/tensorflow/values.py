@@ -10,8 +10,6 @@ import numpy as np
 
 BATCH = 1_000_003
 """Rows with which shapes are worked out: a prime that no graph has, so that it is found again in what is computed of it."""
-MAX_VALUES = 1 << 28
-"""Of one value of one row: 1 GiB."""
 MAX_FOLDED = 1 << 26
 """Numbers that any file may compute of its constants; one that holds many may compute four times as many."""
 
