@@ -40,7 +40,7 @@ class LayerNetwork(nn.Module):
     def __init__(self, layers: Iterable[tuple[str, nn.Module]], steps: Sequence[Step], input: str, output: str):
         super().__init__()
         for name, module in layers:
-            _put(self, name, module)
+            put_module(self, name, module)
         self.input, self.output = input, output
         self.steps = tuple(steps)
         self._last = _last_uses(self.steps, output)
@@ -87,7 +87,12 @@ def _clean(name: str) -> str:
     return name.replace(".", "_").strip("/")
 
 
-def _put(root: nn.Module, name: str, module: nn.Module) -> None:
+def put_module(root: nn.Module, name: str, module: nn.Module) -> None:
+    """Give a module its place in the tree by its qualified name; those above it are made.
+
+    Raises:
+        ModelError: if the place is taken.
+    """
     *parents, last = name.split(".")
     for parent in parents:
         if parent not in root._modules:
@@ -111,4 +116,4 @@ def _last_uses(steps: Sequence[Step], output: str) -> list[tuple[str, ...]]:
     return [tuple(names) for names in found]
 
 
-__all__ = ["LayerNetwork", "Step", "layer_names"]
+__all__ = ["LayerNetwork", "Step", "layer_names", "put_module"]

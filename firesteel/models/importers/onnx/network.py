@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from firesteel.errors import FiresteelError, ModelError
+from firesteel.models.importers.network import put_module
 from firesteel.models.importers.onnx import arithmetic, layers, recurrent, shapes
 from firesteel.models.importers.onnx.biases import with_biases
 from firesteel.models.importers.onnx.constants import ConstantBudget
@@ -155,7 +156,7 @@ class OnnxNetwork(nn.Module):
         if call.layer is not None:
             self._put_layer(node, call)
         elif isinstance(call.function, nn.Module):
-            self._put(self._free_name(_name_of(node)), call.function)
+            put_module(self, self._free_name(_name_of(node)), call.function)
         inputs = tuple(self._input(node, number) for number in self._taken(node, call))
         function = call.function
         step = _Step(function, inputs, tuple(node.outputs))
@@ -223,16 +224,7 @@ class OnnxNetwork(nn.Module):
         counter = getattr(call.layer, "num_batches_tracked", None)
         if counter is not None:
             call.layer.num_batches_tracked = torch.zeros((), dtype=torch.int64)
-        self._put(name, call.layer)
-
-    def _put(self, name: str, module: nn.Module) -> None:
-        *above, last = name.split(".")
-        place: nn.Module = self
-        for part in above:
-            if part not in place._modules:
-                place.add_module(part, nn.Module())
-            place = place._modules[part]  # type: ignore[assignment]
-        place.add_module(last, module)
+        put_module(self, name, call.layer)
 
     def _free_name(self, name: str) -> str:
         """A name that nothing has yet, and whose parts are no attributes of modules."""
