@@ -25,6 +25,7 @@ def single_output(given: Any) -> Any:
 
 
 def node_of(value: Any) -> Node:
+    """A value that must be that of a node."""
     if not isinstance(value, Node):
         raise ModelError(f"the network has the value {str(value)[:40]} where a tensor is needed.")
     return value
@@ -57,6 +58,7 @@ def needed_steps(steps: list[StepSpec], output: str) -> list[StepSpec]:
 
 
 def tensor_names(step: StepSpec) -> list[str]:
+    """Tensors that a step takes."""
     return list(names_in([step.inputs, list(step.options.values())], "tensor"))
 
 

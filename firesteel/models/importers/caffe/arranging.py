@@ -17,6 +17,7 @@ from firesteel.models.shapes import show_shape
 
 
 def concat(layer: Layer, shapes: Sequence[Shape]) -> nn.Module:
+    """``Concat``: values put together along an axis."""
     options = layer.options("concat_param")
     axis = axis_of(layer, options.get("axis", options.get("concat_dim", 1)), len(shapes[0]))
     if len({shape[:axis] + shape[axis + 1 :] for shape in shapes}) != 1:
@@ -27,6 +28,7 @@ def concat(layer: Layer, shapes: Sequence[Shape]) -> nn.Module:
 
 
 def slice(layer: Layer, shapes: Sequence[Shape]) -> nn.Module:
+    """``Slice``: a value cut along an axis, at given points or into equal parts."""
     options, (shape,) = layer.options("slice_param"), shapes
     axis = axis_of(layer, options.get("axis", options.get("slice_dim", 1)), len(shape))
     points, count = options.all("slice_point"), len(layer.tops)
@@ -42,6 +44,7 @@ def slice(layer: Layer, shapes: Sequence[Shape]) -> nn.Module:
 
 
 def flatten(layer: Layer, shapes: Sequence[Shape]) -> nn.Module:
+    """``Flatten``: the axes from one to another as one."""
     options = layer.options("flatten_param")
     first = axis_of(layer, options.get("axis", 1), len(shapes[0]))
     last = axis_of(layer, options.get("end_axis", -1), len(shapes[0]), least=first)
@@ -49,6 +52,7 @@ def flatten(layer: Layer, shapes: Sequence[Shape]) -> nn.Module:
 
 
 def reshape(layer: Layer, shapes: Sequence[Shape], batch: int | None) -> nn.Module:
+    """``Reshape``: 0 keeps a size, -1 takes what is left, and the batch stays in front."""
     options, shape = layer.options("reshape_param"), shapes[0]
     dimensions = [int(size) for size in options.message("shape").all("dim")]
     first = axis_of(layer, options.get("axis", 0), len(shape) + 1, least=0)
@@ -77,6 +81,7 @@ def reshape(layer: Layer, shapes: Sequence[Shape], batch: int | None) -> nn.Modu
 
 
 def crop(layer: Layer, shapes: Sequence[Shape]) -> nn.Module:
+    """``Crop``: as much of the first value as the second is large."""
     options, (shape, like) = layer.options("crop_param"), shapes
     axis = axis_of(layer, options.get("axis", 2), len(shape))
     count = len(shape) - axis
@@ -89,6 +94,7 @@ def crop(layer: Layer, shapes: Sequence[Shape]) -> nn.Module:
 
 
 def permute(layer: Layer, shapes: Sequence[Shape]) -> nn.Module:
+    """``Permute``: the axes in another order, the batch in front."""
     order = [int(axis) for axis in layer.options("permute_param").all("order")]
     order += [axis for axis in range(len(shapes[0])) if axis not in order]
     if sorted(order) != list(range(len(shapes[0]))) or order[0] != 0:
@@ -99,6 +105,7 @@ def permute(layer: Layer, shapes: Sequence[Shape]) -> nn.Module:
 
 
 def tile(layer: Layer, shapes: Sequence[Shape]) -> nn.Module:
+    """``Tile``: a value repeated along an axis."""
     options = layer.options("tile_param")
     axis = axis_of(layer, options.get("axis", 1), len(shapes[0]))
     tiles = options.get("tiles", 0)
@@ -108,6 +115,7 @@ def tile(layer: Layer, shapes: Sequence[Shape]) -> nn.Module:
 
 
 def reduction(layer: Layer, shapes: Sequence[Shape]) -> nn.Module:
+    """``Reduction``: sum, mean or the like over the axes from one on."""
     options = layer.options("reduction_param")
     axis = axis_of(layer, options.get("axis", 0), len(shapes[0]))
     return own.Reduction(options.get("operation", "SUM"), axis, options.get("coeff", 1.0))

@@ -15,6 +15,7 @@ MAX_SIZE = 1 << 24
 
 
 def positive(layer: Layer, name: str, value: int, least: int = 1) -> int:
+    """A size, if it is one."""
     if not least <= value <= MAX_SIZE:
         raise ModelError(f"{layer}: {name} must be from {least} to {MAX_SIZE:,}, got {value}.")
     return value
@@ -48,11 +49,13 @@ def axis_of(layer: Layer, axis: int, dimensions: int, *, least: int = 1) -> int:
 
 
 def needs_picture(layer: Layer, shape: Shape) -> None:
+    """Refuse a value that is no picture."""
     if len(shape) != 4:
         raise ModelError(f"{layer} needs (channels, height, width), its input is {show_shape(shape[1:])}.")
 
 
 def needs_room(layer: Layer, shape: Sequence[int], kernel: Sequence[int], padding: Sequence[int]) -> None:
+    """Refuse a window that is larger than what it goes over."""
     if any(size + 2 * pad < wide for size, wide, pad in zip(shape, kernel, padding)):
         raise ModelError(
             f"{layer}: a window of {show_shape(tuple(kernel))} does not fit into {show_shape(tuple(shape))}."

@@ -15,6 +15,7 @@ from firesteel.models.shapes import MOST_ELEMENTS
 
 
 def pooling(call: Call) -> list[Piece]:
+    """``MaxPooling`` and ``AveragePooling``."""
     count = dimensions(call)
     _, sizes = channels_and_sizes(call)
     kernel = call.sizes("pool_size", count, 2)
@@ -26,6 +27,7 @@ def pooling(call: Call) -> list[Piece]:
 
 
 def global_pooling(call: Call) -> list[Piece]:
+    """``GlobalMaxPooling`` and ``GlobalAveragePooling``."""
     count = dimensions(call)
     keep, largest = bool(call.layer.get("keepdims", False)), "Max" in call.layer.kind
     if count == 2:
@@ -36,12 +38,14 @@ def global_pooling(call: Call) -> list[Piece]:
 
 
 def zero_padding(call: Call) -> list[Piece]:
+    """``ZeroPadding``."""
     count = dimensions(call)
     pairs = _pairs(call, "padding", count, 1)
     return sequence_first(call, [Piece("", windows.Pad(pairs))])
 
 
 def cropping(call: Call) -> list[Piece]:
+    """``Cropping``."""
     count = dimensions(call)
     pairs = _pairs(call, "cropping", count, 0)
     _, sizes = channels_and_sizes(call)
@@ -66,6 +70,7 @@ def _pairs(call: Call, name: str, count: int, default: int) -> windows.Pads:
 
 
 def upsampling(call: Call) -> list[Piece]:
+    """``UpSampling``, nearest or bilinear."""
     count = dimensions(call)
     size = call.sizes("size", count, 2)
     mode = call.choice("interpolation", "nearest", ("nearest", "bilinear"))
@@ -77,6 +82,7 @@ def upsampling(call: Call) -> list[Piece]:
 
 
 def flatten(call: Call) -> list[Piece]:
+    """``Flatten``; the order of its values is the business of the layers behind it."""
     return [Piece("", nn.Flatten(1))]
 
 
@@ -96,6 +102,7 @@ def in_torch_order(rank: int, *, channels_last: bool) -> list[Piece]:
 
 
 def reshape(call: Call) -> list[Piece]:
+    """``Reshape``, of values as Keras has them."""
     target = list(call.layer.get("target_shape", []))
     count = math.prod(call.shape)
     if (
@@ -114,6 +121,7 @@ def reshape(call: Call) -> list[Piece]:
 
 
 def permute(call: Call) -> list[Piece]:
+    """``Permute``, of axes as Keras has them."""
     dims = list(call.layer.get("dims", []))
     if sorted(dims) != list(range(1, len(call.shape) + 1)):
         raise ModelError(f"{call.layer}: dims {dims} are not the axes of a row of {len(call.shape)}.")

@@ -36,12 +36,14 @@ def sequence_first(call: Call, pieces: list[Piece]) -> list[Piece]:
 
 
 def channels_and_sizes(call: Call) -> tuple[int, tuple[int, ...]]:
+    """Channels of a row, and the sizes of its other axes."""
     if len(call.shape) == 2 and call.channels_last:
         return call.shape[1], call.shape[:1]
     return call.shape[0], call.shape[1:]
 
 
 def activated(call: Call, name: str = "activation") -> list[Piece]:
+    """The activation that a layer has as an option; nothing if it has none."""
     module = activation(
         call.layer.get(name), str(call.layer), version=call.version, axis=1 if len(call.shape) != 2 else -1
     )
@@ -60,6 +62,7 @@ def chain(modules: list[nn.Module], sources: dict[str, Source], at: int) -> list
 def padding_of(
     call: Call, sizes: tuple[int, ...], kernel: tuple[int, ...], stride: tuple[int, ...], dilation: tuple[int, ...]
 ) -> windows.Pads:
+    """Padding of a layer's windows, before and behind on each axis."""
     padding = call.choice("padding", "valid", ("valid", "same", "causal"))
     if padding == "same":
         return windows.same_padding(sizes, kernel, stride, dilation)

@@ -13,6 +13,7 @@ class Unfit(Exception):
 
 
 def signal_of(inputs: list[Value], number: int) -> Signal:
+    """An input that depends on the batch."""
     found = inputs[number] if number < len(inputs) else None
     if not isinstance(found, Signal):
         raise Unfit(f"input {number} must depend on the network's input")
@@ -20,6 +21,7 @@ def signal_of(inputs: list[Value], number: int) -> Signal:
 
 
 def constant_of(inputs: list[Value], number: int) -> Constant:
+    """An input that is numbers of the file."""
     found = inputs[number] if number < len(inputs) else None
     if not isinstance(found, Constant):
         raise Unfit(f"input {number} must be numbers of the file")
@@ -27,6 +29,7 @@ def constant_of(inputs: list[Value], number: int) -> Constant:
 
 
 def is_nchw(node: Node) -> bool:
+    """Whether an operation has channels before the other axes."""
     return node.attributes.get("data_format") == "NCHW"
 
 
@@ -42,6 +45,7 @@ def spatial(node: Node, name: str) -> Shape:
 
 
 def scope(node: Node) -> str:
+    """What the names of an operation and its neighbours begin with."""
     return node.name.rpartition("/")[0] or node.name
 
 
