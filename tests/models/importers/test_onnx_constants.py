@@ -66,3 +66,13 @@ def test_an_axis_says_where_the_second_of_two_constants_begins(tmp_path: Path) -
     model(nodes, constants, ["N", 4], 6, outputs=4, path=tmp_path / "n.onnx")
     got = read_onnx(Place.of(tmp_path / "n.onnx")).network(torch.zeros(2, 4))
     assert got.tolist() == [[1, 1, 2, 2]] * 2
+
+
+def test_slices_of_constants_that_go_to_the_end(tmp_path: Path) -> None:
+    """Exporters write the least and the largest number of 64 bits for the ends."""
+    nodes = [node("Slice", "c first last axis step", "a"), node("Slice", "c last first axis back", "b")]
+    constants = {
+        "c": np.arange(6, dtype=np.int64), "first": np.array([-(1 << 63)]), "last": np.array([(1 << 63) - 1]),
+        "axis": np.array([0]), "step": np.array([2]), "back": np.array([-1]),
+    }  # fmt: skip
+    assert_as_onnxruntime(tmp_path / "n.onnx", nodes, constants, ["a", "b"])

@@ -14,10 +14,10 @@ from firesteel.models.importers.onnx.node import Call, Node, Value, results
 
 _FREE = 1 << 28
 """Numbers that any file may compute."""
-_SHAPED_BY = {"Reshape": (1,), "Slice": (1, 2, 3, 4), "Expand": (1,), "Tile": (1,)}
+_SHAPED_BY = {"Reshape": (1,), "Expand": (1,), "Tile": (1,)}
 """Operators the shape of whose result depends on the values of inputs, and which these are."""
-_BOUNDED = ("Range", "ConstantOfShape")
-"""Operators whose result depends on values only; they have limits of their own."""
+_BOUNDED = ("Range", "ConstantOfShape", "Slice")
+"""Operators that need no trial: the first two have limits of their own, and a slice is no larger than its input."""
 
 
 class ConstantBudget:
