@@ -145,7 +145,8 @@ class Predictor:
 
     @torch.inference_mode()
     def _of_batch(self, network: nn.Module, rows: np.ndarray) -> np.ndarray:
-        batch = torch.from_numpy(np.ascontiguousarray(rows)).to(self._world.torch_device)
+        # torch warns of arrays that must not be written to, though nothing here does.
+        batch = torch.from_numpy(np.require(rows, requirements=("C", "W"))).to(self._world.torch_device)
         return network(self._normalize(batch)).cpu().numpy()
 
     def predict(self, features: np.ndarray, *, top: int = 1) -> list[Prediction]:

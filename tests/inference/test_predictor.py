@@ -149,6 +149,15 @@ def test_the_threads_of_torch_are_given_back(run: Path, image_folder: Path) -> N
     assert torch.get_num_threads() == before
 
 
+def test_arrays_that_may_not_be_written_to_are_taken(run: Path) -> None:
+    predictor = firesteel.Predictor(run)
+    rows = np.zeros((2, *predictor.input_shape), predictor.description.feature.dtype)
+    expected = predictor.probabilities(rows)
+    rows.flags.writeable = False
+    np.testing.assert_array_equal(predictor.probabilities(rows), expected)
+    np.testing.assert_array_equal(predictor.probabilities(rows[::-1]), expected)
+
+
 def test_wrong_numbers_are_refused(run: Path) -> None:
     with pytest.raises(ConfigError, match="batch_size must be at least 1, got 0"):
         firesteel.Predictor(run, batch_size=0)
