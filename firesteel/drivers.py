@@ -114,6 +114,7 @@ def make_dirs(filesystem: Any, path: str) -> None:
 
 
 def is_object_store(filesystem: Any) -> bool:
+    """Whether folders are only parts of names there, and renaming is copying."""
     return not _OBJECT_STORES.isdisjoint(_protocols(filesystem))
 
 

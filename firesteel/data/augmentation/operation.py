@@ -29,10 +29,12 @@ def bounded(least: float, most: float) -> Any:
 
 
 def between(u: np.ndarray, bounds: tuple[float, float]) -> np.ndarray:
+    """Numbers of the range, of numbers in [0, 1)."""
     return bounds[0] + u * (bounds[1] - bounds[0])
 
 
 def choice(u: np.ndarray, count: int) -> np.ndarray:
+    """int64 in 0 .. count - 1, of numbers in [0, 1)."""
     return (u * count).astype(np.int64)
 
 

@@ -28,6 +28,7 @@ def same_padding(sizes: Sequence[int], kernel: Sequence[int], stride: Sequence[i
 
 
 def no_padding(dimensions: int) -> Pads:
+    """Nothing before and behind each dimension."""
     return ((0, 0),) * dimensions
 
 

@@ -22,6 +22,7 @@ class Unreadable(Exception):
 
 
 def text(value):  # type: ignore[no-untyped-def]
+    """An attribute of HDF5, which may be bytes."""
     return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)
 
 
@@ -82,6 +83,7 @@ def unpack(file, folder):  # type: ignore[no-untyped-def]
 
 
 def main(path, folder, megabytes):  # type: ignore[no-untyped-def]
+    """What this process does: unpack a file into a folder, with so much memory."""
     import h5py
 
     room = int(megabytes) << 20

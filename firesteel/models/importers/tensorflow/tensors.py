@@ -54,18 +54,21 @@ def fields(cursor: Cursor, handlers: dict[int, Handler], raw: tuple[int, ...] = 
 
 
 def as_span(value: Any) -> Span:
+    """A field that holds bytes, or a FormatError."""
     if not isinstance(value, Span):
         raise FormatError("a text is needed where a number stands")
     return value
 
 
 def as_integer(value: Any) -> int:
+    """A field that holds a whole number, or a FormatError."""
     if not isinstance(value, int):
         raise FormatError("a number is needed where something else stands")
     return value
 
 
 def as_cursor(value: Any) -> Cursor:
+    """A field that holds a message, or a FormatError."""
     if not isinstance(value, Cursor):
         raise FormatError("a message is needed where a number stands")
     return value

@@ -91,4 +91,5 @@ def torch_axis(axis: int, rank: int) -> int:
 
 
 def size_of(shape: Shape) -> int:
+    """How many numbers."""
     return math.prod(shape)
