@@ -37,13 +37,17 @@ def index_partition(source: Source, partition: Any, seed: int) -> pa.RecordBatch
     ``key`` is that of the row's group, ``row_key`` that of its id; ``training`` says whether the source itself puts the row
     into its training split.
     """
-    usable = [
-        row for row in source.rows_of(partition, with_data=False) if row.problem is None and row.label is not None
-    ]
-    labels = [row.label for row in usable]
-    keys = [split_key(seed, row.id if row.group is None else row.group) for row in usable]
-    row_keys = [key if row.group in (None, row.id) else split_key(seed, row.id) for key, row in zip(keys, usable)]
-    training = [row.split == "train" for row in usable]
+    labels, keys, row_keys, training = [], [], [], []
+    for row_id, _, label, split, group, problem in source.rows_of(partition, with_data=False):
+        if problem is not None or label is None:
+            continue
+        row_key = key = split_key(seed, row_id if group is None else group)
+        if group is not None and group != row_id:
+            row_key = split_key(seed, row_id)
+        labels.append(label)
+        keys.append(key)
+        row_keys.append(row_key)
+        training.append(split == "train")
     return pa.RecordBatch.from_arrays(
         [
             pa.array(labels, pa.string()), pa.array(keys, pa.int64()), pa.array(row_keys, pa.int64()),

@@ -15,6 +15,7 @@ import io
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import IO, Any, NamedTuple
 
 import bson
@@ -67,18 +68,19 @@ class Broken:
 
 
 def split(file: IO[bytes], size: int, *, chunk_bytes: int) -> Iterator[Chunk]:
-    """Cut a dump into chunks of about ``chunk_bytes``, reading only the lengths.
+    """Cut a dump into chunks of about ``chunk_bytes``. Of large records only the lengths are read.
 
     Args:
         file: seekable, positioned anywhere.
         size: bytes of the file.
         chunk_bytes: a chunk ends at the first record boundary at or after this many bytes.
     """
-    start = position = 0
-    for position, _, _ in _frames(file, 0, size, size):
-        if position - start >= chunk_bytes:
-            yield Chunk(start, position)
-            start = position
+    start = 0
+    for begins, _, _ in _frames(file, 0, size, size, _Block(file, _READ_AHEAD_BYTES)):
+        for position in begins:
+            if position - start >= chunk_bytes:
+                yield Chunk(start, position)
+                start = position
     if start < size:
         yield Chunk(start, size)
 
@@ -86,23 +88,31 @@ def split(file: IO[bytes], size: int, *, chunk_bytes: int) -> Iterator[Chunk]:
 def read(file: IO[bytes], size: int, chunk: Chunk) -> Iterator[Record | Broken]:
     """Decode the records of one chunk; what cannot be read comes as :class:`Broken`, in its place.
 
-    Memory: one document at a time.
+    Memory: records of 1 MB, or one that is larger.
     """
     block = _Block(file, _READ_AHEAD_BYTES)
-    for position, length, reason in _frames(file, chunk.start, chunk.stop, size, block):
+    for begins, end, reason in _frames(file, chunk.start, chunk.stop, size, block):
+        first = begins[0]
         if reason is not None:
-            yield Broken(position, length, reason, bytes(block.read(position, min(length, 64))))
+            yield Broken(first, end - first, reason, bytes(block.read(first, min(end - first, 64))))
             continue
-        data = block.read(position, length)
-        item = _decoded(position, data)
-        if isinstance(item, Record):
-            yield item
-        else:
-            yield from _rescued(item, bytes(data))
+        run = block.read(first, end - first)
+        try:
+            documents = bson.decode_all(run)
+        except _DECODE_ERRORS:  # one of them is none
+            for position, stop in pairwise([*begins, end]):
+                data = run[position - first : stop - first]
+                item = _decoded(position, data)
+                if isinstance(item, Record):
+                    yield item
+                else:
+                    yield from _rescued(item, bytes(data))
+            continue
+        yield from map(Record, begins, documents)
 
 
 class _Block:
-    """Bytes read ahead, so that neighbouring records cost no call of the system each."""
+    """Bytes read ahead, so that neighbouring records cost no call of the system each, nor many of Python."""
 
     def __init__(self, file: IO[bytes], size: int):
         self._file, self._size = file, size
@@ -116,36 +126,43 @@ class _Block:
             offset = 0
         return self._view[offset : offset + length]
 
-    def length_if_sound(self, position: int) -> int | None:
-        """The length of the record at ``position``, if it and the one behind it lie in the block and are sound.
+    def sound_records(self, position: int, stop: int) -> list[int]:
+        """Where the records from ``position`` on begin, and last where they end, as long as they are sound.
 
-        None says nothing: a slower look is needed.
+        Each of them and the one behind it lie in the block. An empty list says nothing: a slower look is needed.
         """
-        length = self._look(position)
-        if length is None and position != self._start:
+        found = self._look(position, stop)
+        if not found and position != self._start:
             self._load(position, self._size)
-            length = self._look(position)
-        return length
+            found = self._look(position, stop)
+        return found
 
-    def _look(self, position: int) -> int | None:
-        data, offset = self._data, position - self._start
-        if offset < 0:
-            return None
+    def _look(self, position: int, stop: int) -> list[int]:
+        data, start = self._data, self._start
+        offset, stop = position - start, stop - start
+        found: list[int] = []
+        if not 0 <= offset < len(data):
+            return found
         try:
             (length,) = _INT32.unpack_from(data, offset)
             if not _MIN_DOCUMENT_BYTES <= length <= MAX_DOCUMENT_BYTES:
-                return None
-            end = offset + length
-            (following,) = _INT32.unpack_from(data, end)
-            if (
-                _MIN_DOCUMENT_BYTES <= following <= MAX_DOCUMENT_BYTES
-                and data[end - 1] == data[end + following - 1] == 0
-                and data.startswith(_FIRST_FIELD, end + _BEFORE_FIRST_FIELD)
-            ):
-                return int(length)
+                return found
+            while offset < stop:
+                end = offset + length
+                (following,) = _INT32.unpack_from(data, end)
+                if not (
+                    _MIN_DOCUMENT_BYTES <= following <= MAX_DOCUMENT_BYTES
+                    and data[end - 1] == data[end + following - 1] == 0
+                    and data.startswith(_FIRST_FIELD, end + _BEFORE_FIRST_FIELD)
+                ):
+                    break
+                found.append(start + offset)
+                offset, length = end, following
         except (struct.error, IndexError):  # beyond the block
             pass
-        return None
+        if found:
+            found.append(start + offset)
+        return found
 
     def _load(self, position: int, length: int) -> None:
         self._file.seek(position)
@@ -192,22 +209,27 @@ def _whole_frames_at_the_end(data: bytes) -> int:
 
 
 def _frames(
-    file: IO[bytes], start: int, stop: int, size: int, block: _Block | None = None
-) -> Iterator[tuple[int, int, str | None]]:
-    """Yield (position, length, reason) of each frame that begins in [start, stop); reason is None for a good frame.
+    file: IO[bytes], start: int, stop: int, size: int, block: _Block
+) -> Iterator[tuple[list[int], int, str | None]]:
+    """Yield runs of good frames that begin in [start, stop), and single ones that are not.
 
-    A block is for those who read the records anyway.
+    Yields:
+        begins: where each frame of the run begins; the next begins where one ends.
+        end: of the last.
+        reason: why the one frame is not good; None for a run of good ones.
     """
-    position = start
+    position, large = start, False
     while position < stop:
-        sound = block.length_if_sound(position) if block is not None else None
-        if sound is not None:
-            yield position, sound, None
-            position += sound
+        # Nothing is read ahead to a record that will not lie in the block.
+        found = [] if large else block.sound_records(position, stop)
+        if found:
+            position = found.pop()
+            yield found, position, None
             continue
         length, reason = _check_record(file, position, size)
+        large = reason is None and length >= _READ_AHEAD_BYTES
         if reason is None:
-            yield position, length, None
+            yield [position], position + length, None
             position += length
             continue
         after = _resync(file, position + 1, size)
@@ -215,7 +237,7 @@ def _frames(
             after = size
         elif after < size and "cut" in reason:
             reason = f"garbage length: {length} reaches beyond the end of the file"
-        yield position, after - position, reason
+        yield [position], after, reason
         position = after
 
 

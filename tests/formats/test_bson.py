@@ -109,8 +109,8 @@ def test_an_empty_file_has_no_chunk_and_no_record():
     assert whole(b"") == []
 
 
-def test_splitting_reads_lengths_only():
-    """To cut a dump of large records, far less than its bytes are read."""
+def test_splitting_reads_only_the_lengths_of_large_records():
+    """To cut a dump of large records, far less than its bytes are read: the first block, then lengths."""
 
     class Counting(io.BytesIO):
         taken = 0
@@ -120,13 +120,32 @@ def test_splitting_reads_lengths_only():
             self.taken += len(data)
             return data
 
-    data = b"".join(records(20, pad=100_000))
+    data = b"".join(records(20, pad=2_000_000))
     file = Counting(data)
 
-    chunks = list(split(file, len(data), chunk_bytes=300_000))
+    chunks = list(split(file, len(data), chunk_bytes=6_000_000))
 
     assert len(chunks) == 7
-    assert file.taken < 1000
+    assert file.taken < (1 << 20) + 1000
+
+
+@pytest.mark.parametrize("damaged", [None, 3, 40])
+def test_records_of_all_sizes_are_read_across_what_is_read_ahead(damaged):
+    """Records from 1 KB to 2.5 MB, through blocks of 1 MB: each is there, and one that is no document costs itself only."""
+    sizes = [1 << 10, 300_000, 1 << 20, 2_500_000, 40_000, 1 << 10] * 8
+    encoded = [bson.encode({"_id": i, "text": "a", "pad": bytes(size)}) for i, size in enumerate(sizes)]
+    expected = list(range(len(sizes)))
+    if damaged is not None:
+        encoded[damaged] = encoded[damaged].replace(b"a\0\x05pad", b"\xff\0\x05pad")  # no UTF-8
+        expected.remove(damaged)
+    data = b"".join(encoded)
+
+    items = whole(data)
+
+    assert [document["_id"] for document in good(items)] == expected
+    assert [item.offset for item in broken(items)] == ([] if damaged is None else [sum(map(len, encoded[:damaged]))])
+    assert_tiles(edges(items, data), len(data))
+    assert in_chunks(data, 1_500_000) == items
 
 
 def test_the_real_sample_is_read_as_pymongo_reads_it():

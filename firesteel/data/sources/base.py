@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -75,7 +75,7 @@ class Source(ABC):
     """Set if the rows are raw arrays."""
 
     @abstractmethod
-    def fingerprint_parts(self) -> list[list[Any]]:
+    def fingerprint_parts(self) -> list[Sequence[Any]]:
         """What the source consists of: (path, size, modified) of each file, JSON-able, sorted."""
 
     @abstractmethod
@@ -165,6 +165,16 @@ def even_slices(total: int, count: int) -> list[slice]:
     return [slice(start, stop) for start, stop in pairwise(edges) if stop > start]
 
 
+_LEFT_ABOUT = ("Thumbs.db", "desktop.ini", "__MACOSX")
+
+
 def is_hidden(name: str) -> bool:
     """Files that systems leave about, which are no data."""
-    return name.startswith(".") or name in ("Thumbs.db", "desktop.ini", "__MACOSX")
+    return name.startswith(".") or name in _LEFT_ABOUT
+
+
+def is_hidden_path(path: str) -> bool:
+    """Whether a file, or a folder on the way to it, is hidden; ``..`` is not, as archives have it in names."""
+    if path[:1] != "." and "/." not in path and not any(name in path for name in _LEFT_ABOUT):
+        return False
+    return any(is_hidden(part) for part in path.split("/") if part != "..")

@@ -114,7 +114,7 @@ class CifarSource(Source):
             found.streamed, tuple(parts),
         )  # fmt: skip
 
-    def fingerprint_parts(self) -> list[list[Any]]:
+    def fingerprint_parts(self) -> list[Sequence[Any]]:
         return list(self.parts)
 
     @property

@@ -90,7 +90,7 @@ class ComputedSource(DatasetSource):
         """With the device of this process."""
         return World(local_rank=self.local_rank).on_device(self.device)
 
-    def fingerprint_parts(self) -> list[list[Any]]:
+    def fingerprint_parts(self) -> list[Sequence[Any]]:
         return [*super().fingerprint_parts(), [self.about.model_dump(mode="json", exclude={"uri", "model"})]]
 
     def rows_of(self, partition: Sequence[Run], *, with_data: bool = True) -> Iterator[Row]:

@@ -48,7 +48,7 @@ class DatasetSource(Source):
     def _shards(self) -> list[tuple[str, Shard]]:
         return [(name, shard) for name, split in self.manifest.splits.items() for shard in split.shards]
 
-    def fingerprint_parts(self) -> list[list[Any]]:
+    def fingerprint_parts(self) -> list[Sequence[Any]]:
         return [[self.manifest.fingerprint], [shard.sha256 for _, shard in self._shards]]
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import IO, Any
 
@@ -73,8 +73,8 @@ class IdxSource(Source):
         used = sorted({pair.images for pair in pairs} | {pair.labels for pair in pairs})
         return cls(folder, tuple(entries[name] for name in used), tuple(pairs), array)
 
-    def fingerprint_parts(self) -> list[list[Any]]:
-        return [[entry.path, entry.size, entry.modified] for entry in self.files]
+    def fingerprint_parts(self) -> list[Sequence[Any]]:
+        return list(self.files)
 
     @property
     def size_bytes(self) -> int:

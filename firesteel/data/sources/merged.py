@@ -54,7 +54,7 @@ class MergedSource(Source):
         """Of all rows."""
         return self.members[0].manifest.feature
 
-    def fingerprint_parts(self) -> list[list[Any]]:
+    def fingerprint_parts(self) -> list[Sequence[Any]]:
         return [part for member in self.members for part in member.fingerprint_parts()]
 
     @property

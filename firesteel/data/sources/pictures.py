@@ -55,7 +55,7 @@ class PictureSource(Source):
     def for_task(self) -> PictureSource:
         return replace(self, items=(), parts=(), announced=(), remarks=())
 
-    def fingerprint_parts(self) -> list[list[Any]]:
+    def fingerprint_parts(self) -> list[Sequence[Any]]:
         return list(self.parts)
 
     @property
