@@ -14,14 +14,13 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 from firesteel.drivers import DRIVER_PACKAGES, advice_for, filesystem_and_path, first_line, make_dirs, replacing_remote
 from firesteel.errors import StorageError
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """One file of a listing.
 
     Attributes:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import IO
 
-from firesteel.data.sources.base import is_hidden
+from firesteel.data.sources.base import is_hidden_path
 from firesteel.errors import ConfigError, DataError, FormatError, StorageError
 from firesteel.formats.archives import MAX_MEMBER_BYTES, Archive, Member, is_archive_name, open_archive, size_problem
 from firesteel.formats.images import EXTENSIONS
@@ -89,7 +89,7 @@ class Pictures:
     def _of_folder(self, name: str, place: Place) -> Iterator[Picture]:
         found, before = 0, self.left_alone
         for entry in place.files():
-            if any(is_hidden(part) for part in entry.path.split("/")):
+            if is_hidden_path(entry.path):
                 continue
             if not is_picture_name(entry.path):
                 self.left_alone += 1
@@ -106,7 +106,7 @@ class Pictures:
             members = list(open_archive(file, size).members())
             archive = open_archive(file, size)
             for member in members:
-                if any(is_hidden(part) for part in member.name.split("/") if part != ".."):
+                if is_hidden_path(member.name):
                     continue
                 if member.name and not is_picture_name(member.name):
                     self.left_alone += 1

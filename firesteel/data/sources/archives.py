@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from firesteel.data.sources.base import SPLIT_NAMES, even_slices, is_hidden
+from firesteel.data.sources.base import SPLIT_NAMES, even_slices, is_hidden, is_hidden_path
 from firesteel.data.sources.labels import FolderLabels, has_own_split, make_labels, printable
 from firesteel.data.sources.pictures import Item, PictureSource
 from firesteel.errors import DataError, FormatError, StorageError
@@ -176,7 +176,7 @@ def _named(listings: Sequence[Listing], *, by_folder: bool) -> tuple[list[_Found
     several = len(listings) > 1
     stems = [archive_stem(listing.entry.path) for listing in listings]
     by_split = several and all(stem.lower() in SPLIT_NAMES for stem in stems)
-    visible = [[member for member in listing.members if not _is_hidden(member.name)] for listing in listings]
+    visible = [[member for member in listing.members if not is_hidden_path(member.name)] for listing in listings]
     hidden = sum(len(listing.members) for listing in listings) - sum(map(len, visible))
     least = 2 if by_folder else 1
     if by_split:
@@ -240,10 +240,6 @@ def _without_doubles(found: list[_Found]) -> list[_Found]:
         )
         for position, each in enumerate(found)
     ]  # fmt: skip
-
-
-def _is_hidden(name: str) -> bool:
-    return any(is_hidden(part) for part in name.split("/") if part != "..")
 
 
 def _stream_note(listings: Sequence[Listing]) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from firesteel.data.sources.base import SPLIT_NAMES, is_hidden
+from firesteel.data.sources.base import SPLIT_NAMES, is_hidden, is_hidden_path
 from firesteel.data.sources.labels import FolderLabels, class_name, make_labels, printable
 from firesteel.data.sources.pictures import Item, PictureSource
 from firesteel.errors import DataError, FormatError, StorageError
@@ -36,16 +36,17 @@ class ImageFolderSource(PictureSource):
         top = [name for name in place.folders() if not is_hidden(name)]
         own_split = bool(top) and all(name.lower() in SPLIT_NAMES for name in top)
         entries = list(place.files())
-        files = [entry for entry in entries if not any(is_hidden(part) for part in entry.path.split("/"))]
+        files = [entry for entry in entries if not is_hidden_path(entry.path)]
         notes = _hidden_note(len(entries) - len(files))
-        table = Place.of(options["labels"]).uri if "labels" in options else None
-        files = [entry for entry in files if (place / entry.path).uri != table]
+        if "labels" in options:
+            table = Place.of(options["labels"])
+            files = [entry for entry in files if place / entry.path != table]
         labels = make_labels(options, [entry.path for entry in files], place, own_split=own_split)
         announced = _announced(place, top, own_split, len(files)) if isinstance(labels, FolderLabels) else []
-        parts = [[entry.path, entry.size, entry.modified] for entry in files] + [labels.fingerprint()]
+        parts = [*files, *([said] if (said := labels.fingerprint()) else [])]
         return cls(
             place, tuple(Item(printable(entry.path), entry, *labels.of(entry.path)) for entry in files),
-            tuple(part for part in parts if part), sum(entry.size for entry in files), tuple(announced),
+            tuple(parts), sum(entry.size for entry in files), tuple(announced),
             tuple(notes + labels.notes()),
         )  # fmt: skip
 

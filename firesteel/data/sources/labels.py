@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import unicodedata
 from abc import ABC, abstractmethod
@@ -169,6 +170,7 @@ def has_own_split(paths: Iterable[str]) -> bool:
     return bool(tops) and all(top in SPLIT_NAMES for top in tops)
 
 
+@functools.lru_cache(1 << 16)
 def class_name(folder: str) -> str:
     """A class by the name of its folder."""
     # macOS stores accents as separate characters; the same class from two machines must be one class.
@@ -177,7 +179,7 @@ def class_name(folder: str) -> str:
 
 def printable(name: str) -> str:
     """A file's name as text: bytes that are not UTF-8, which Python keeps as lone surrogates, are written as \\xe9."""
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return name if name.isascii() else name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def _compiled(pattern: str) -> re.Pattern[str]:
