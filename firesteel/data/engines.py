@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import math
+import os
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,8 +21,13 @@ from firesteel.data.sources import BsonSource, Row, Source
 from firesteel.launch import InProcess, Launcher
 from firesteel.world import Meeting, World
 
-_MIN_PARTITIONS = 8
+_PARTITIONS = 8
+"""There are so many, or a multiple: 2, 4 or 8 workers then end together."""
+
 _SOURCE_BYTES = 64 << 20
+
+_INDEXED_HERE_BYTES = 64 << 20
+"""Processes that index a smaller source take longer to start."""
 
 
 def partition_count(source: Source, plan: PreparePlan | None = None) -> int:
@@ -33,7 +41,7 @@ def partition_count(source: Source, plan: PreparePlan | None = None) -> int:
         row_bytes = math.prod(plan.feature.shape) * np.dtype(plan.feature.dtype).itemsize
         rows = source.rows + (plan.balance.generated if plan.balance else 0)
         by_result = -(-rows * row_bytes // plan.shard_bytes)
-    return max(_MIN_PARTITIONS, by_source, by_result)
+    return _PARTITIONS * max(1, -(-max(by_source, by_result) // _PARTITIONS))
 
 
 class Cut:
@@ -61,8 +69,8 @@ def index_on_driver(source: Source, seed: int, fractions: Sequence[float] | None
 
 
 @dataclass(frozen=True)
-class _Share:
-    """What one local process of a preparation does: every ``workers``-th partition."""
+class _Work:
+    """What local processes of a preparation do."""
 
     source: Source
     partitions: list[Any]
@@ -90,27 +98,115 @@ class SourceEngine(Engine):
         if not isinstance(self._source, BsonSource):
             return index_on_driver(self._source, seed, fractions, targets)
         partitions = self._cut()
-        share = _Share(self._source, partitions, seed)
-        if self._source.size_bytes < _SOURCE_BYTES:  # sooner done than processes are started
-            parts = _index_share(share, World(), None)
+        if self._source.size_bytes < _INDEXED_HERE_BYTES:  # sooner done than processes are started
+            batches = [index_partition(self._source, partition, seed) for partition in partitions]
         else:
-            parts = self._run(_index_share, share)
-        return class_index((_index_batch(*part) for _, part in sorted(parts, key=_number)), fractions, targets)
+            work = _Work(self._source, partitions, seed)
+            found = run_dealt(self._launcher, self._workers, _indexing, work, len(partitions))
+            batches = [_batch_from_text(text) for text in found]
+        return class_index(batches, fractions, targets)
 
     def write(self, plan: PreparePlan) -> list[Report]:
         partitions = self._cut(plan)
-        parts = self._run(_write_share, _Share(self._source.for_task(), partitions, plan.seed, plan))
-        return [report_from_json(report) for _, report in sorted(parts, key=_number)]
+        work = _Work(self._source.for_task(), partitions, plan.seed, plan)
+        reports = run_dealt(self._launcher, self._workers, _writing, work, len(partitions))
+        return [report_from_json(report) for report in reports]
 
-    def _run(self, function: Any, share: _Share) -> list[tuple[int, Any]]:
-        workers = max(1, min(self._workers, len(share.partitions)))
-        launcher = self._launcher if workers > 1 else InProcess()
-        return [part for parts in launcher.run(function, share, workers=workers, meet=False) for part in parts]
+
+def _indexing(work: _Work, world: World) -> Callable[[int], str]:
+    return lambda number: _batch_to_text(index_partition(work.source, work.partitions[number], work.seed))
+
+
+def _writing(work: _Work, world: World) -> Callable[[int], dict[str, Any]]:
+    assert work.plan is not None
+    plan, source = work.plan, work.source.on(world)
+    return lambda number: report_to_json(write_source_partition(plan, source, number, work.partitions[number]))
+
+
+def _batch_to_text(batch: pa.RecordBatch) -> str:
+    """A batch in Arrow's stream format, as JSON can hold it; class names that come again cost 4 bytes each."""
+    labels = batch.column("label").dictionary_encode()
+    encoded = pa.RecordBatch.from_arrays([labels, *batch.columns[1:]], names=INDEX_COLUMNS)
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, encoded.schema) as writer:
+        writer.write_batch(encoded)
+    return base64.b64encode(sink.getvalue()).decode()
+
+
+def _batch_from_text(text: str) -> pa.RecordBatch:
+    with pa.ipc.open_stream(base64.b64decode(text)) as reader:
+        return reader.read_next_batch()
+
+
+# -- local processes ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Dealt:
+    """Numbers from 0 to ``count`` that processes of this host take, one after the other.
+
+    Attributes:
+        begin: called once in each process with ``work`` and its world; what it returns is called with each number.
+        work: picklable.
+        count: how many numbers.
+        taken: folder in which a process leaves a file for each number that it takes; None if there is one process.
+    """
+
+    begin: Callable[[Any, World], Callable[[int], Any]]
+    work: Any
+    count: int
+    taken: str | None
+
+    def take(self, number: int) -> bool:
+        """Whether no other process has taken this number."""
+        if self.taken is None:
+            return True
+        try:
+            os.close(os.open(os.path.join(self.taken, str(number)), os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+        except FileExistsError:
+            return False
+        return True
+
+
+def run_dealt(
+    launcher: Launcher, workers: int, begin: Callable[[Any, World], Callable[[int], Any]], work: Any, count: int
+) -> list[Any]:
+    """Do numbered pieces of a work in processes of this host; each takes the next piece when it has done one.
+
+    Args:
+        launcher: of the processes.
+        workers: how many, at most; one is this process.
+        begin: importable; called once in each process with ``work`` and its world. What it returns is called with the
+            number of each piece, and must give something JSON-able.
+        work: picklable.
+        count: of pieces.
+
+    Returns:
+        the results, by number.
+    """
+    workers = max(1, min(workers, count))
+    if count == 0:
+        return []
+    if workers == 1:
+        (done,) = InProcess().run(_do_dealt, _Dealt(begin, work, count, None), workers=1, meet=False)
+        return [result for _, result in done]
+    with tempfile.TemporaryDirectory(prefix="firesteel-") as taken:
+        parts = launcher.run(_do_dealt, _Dealt(begin, work, count, taken), workers=workers, meet=False)
+    return [result for _, result in sorted((part for own in parts for part in own), key=_number)]
+
+
+def _do_dealt(dealt: _Dealt, world: World, meeting: Meeting | None) -> list[tuple[int, Any]]:
+    function = dealt.begin(dealt.work, world)
+    return [(number, function(number)) for number in range(dealt.count) if dealt.take(number)]
+
+
+def _number(part: tuple[int, Any]) -> int:
+    return part[0]
 
 
 @dataclass(frozen=True)
 class _Calls:
-    """What one local process does of many calls: every ``workers``-th."""
+    """Calls of one function."""
 
     function: Callable[..., Any]
     arguments: Sequence[tuple[Any, ...]]
@@ -124,49 +220,11 @@ def map_local(
     Returns:
         the results, which must be JSON-able, in the order of ``arguments``.
     """
-    workers = max(1, min(workers, len(arguments)))
-    if not arguments:
-        return []
-    launcher = launcher if workers > 1 else InProcess()
-    parts = launcher.run(_make_calls, _Calls(function, arguments), workers=workers, meet=False)
-    return [result for _, result in sorted((part for own in parts for part in own), key=_number)]
+    return run_dealt(launcher, workers, _calling, _Calls(function, arguments), len(arguments))
 
 
-def _make_calls(calls: _Calls, world: World, meeting: Meeting | None) -> list[tuple[int, Any]]:
-    mine = range(world.rank, len(calls.arguments), world.world_size)
-    return [(number, calls.function(*calls.arguments[number])) for number in mine]
-
-
-def _number(part: tuple[int, Any]) -> int:
-    return part[0]
-
-
-def _index_share(share: _Share, world: World, meeting: Meeting | None) -> list[tuple[int, Any]]:
-    """(label names, label codes, other columns) of each partition of this process, JSON-able."""
-    done = []
-    for number in range(world.rank, len(share.partitions), world.world_size):
-        batch = index_partition(share.source, share.partitions[number], share.seed)
-        labels = batch.column("label").dictionary_encode()
-        codes = labels.indices.to_pylist()
-        others = [batch.column(name).to_pylist() for name in INDEX_COLUMNS[1:]]
-        done.append((number, (labels.dictionary.to_pylist(), codes, others)))
-    return done
-
-
-def _index_batch(names: list[str], codes: list[int], others: list[list[Any]]) -> pa.RecordBatch:
-    labels = pa.DictionaryArray.from_arrays(pa.array(codes, pa.int32()), pa.array(names, pa.string()))
-    key, row_key, training = others
-    columns = [labels, pa.array(key, pa.int64()), pa.array(row_key, pa.int64()), pa.array(training, pa.bool_())]
-    return pa.RecordBatch.from_arrays(columns, names=INDEX_COLUMNS)
-
-
-def _write_share(share: _Share, world: World, meeting: Meeting | None) -> list[tuple[int, dict[str, Any]]]:
-    assert share.plan is not None
-    source, done = share.source.on(world), []
-    for number in range(world.rank, len(share.partitions), world.world_size):
-        report = write_source_partition(share.plan, source, number, share.partitions[number])
-        done.append((number, report_to_json(report)))
-    return done
+def _calling(calls: _Calls, world: World) -> Callable[[int], Any]:
+    return lambda number: calls.function(*calls.arguments[number])
 
 
 def report_to_json(report: Report) -> dict[str, Any]:

@@ -144,7 +144,7 @@ def test_number_of_processes_and_partitions_does_not_matter(uneven, tmp_path, mo
     options: dict[str, Any] = {"balance": 15, "max_per_class": 20}
     one = prepare(uneven, tmp_path / "one", workers=1, **options).dataset
     three = prepare(uneven, tmp_path / "three", workers=3, **options).dataset
-    monkeypatch.setattr(engines, "_MIN_PARTITIONS", 3)
+    monkeypatch.setattr(engines, "_PARTITIONS", 3)
     other = prepare(uneven, tmp_path / "other", workers=1, **options).dataset
 
     assert rows_of(one) == rows_of(three) == rows_of(other)
