@@ -9,6 +9,9 @@ import numpy as np
 _ROWS_AT_A_TIME = 32
 """Rows that stay in the processor's cache while they are summed."""
 
+_SUM_IN_16_BITS = 256
+"""So many bytes sum up to less than 2**16."""
+
 
 @dataclass
 class ChannelSums:
@@ -39,11 +42,14 @@ class ChannelSums:
         if rows.dtype == np.uint8:
             total = np.zeros(flat.shape[1], dtype=np.uint64)
             squares = np.zeros(flat.shape[1], dtype=np.uint64)
+            # Over the rows first, in numbers as short as hold the sums: that moves the least memory.
+            for start in range(0, len(flat), _SUM_IN_16_BITS):
+                block = flat[start : start + _SUM_IN_16_BITS]
+                total += np.add.reduce(block, axis=0, dtype=np.uint16).sum(axis=1, dtype=np.uint64)
             for start in range(0, len(flat), _ROWS_AT_A_TIME):
                 part = flat[start : start + _ROWS_AT_A_TIME]
-                total += np.add.reduce(part, axis=2, dtype=np.uint64).sum(axis=0)
-                # The square of a byte fits into 16 bits: that moves the least memory.
-                squares += np.add.reduce(np.multiply(part, part, dtype=np.uint16), axis=2, dtype=np.uint64).sum(axis=0)
+                of_part = np.add.reduce(np.multiply(part, part, dtype=np.uint16), axis=0, dtype=np.uint32)
+                squares += of_part.sum(axis=1, dtype=np.uint64)
             return cls(flat.shape[0] * flat.shape[2], total.tolist(), squares.tolist())
         wide = flat.astype(np.float64)
         count, total = flat.shape[0] * flat.shape[2], wide.sum(axes)
