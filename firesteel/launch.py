@@ -122,6 +122,17 @@ class Launcher(ABC):
             WorkerFailed: naming the worker that failed first, after all others have ended.
         """
 
+    def start_ahead(self, workers: int, module: str) -> None:
+        """Start workers before it is known what they shall do, where that saves time; :meth:`run` uses them.
+
+        Args:
+            workers: how many.
+            module: that they import meanwhile.
+        """
+
+    def close(self) -> None:
+        """End what was started ahead and not used."""
+
     def slots(self) -> int | None:
         """How many workers could run now; None if nobody knows."""
         return None

@@ -198,7 +198,7 @@ def engine_maker(
         source: that tasks can read themselves.
         runtime: what the caller said of Spark.
         workers: processes of the local engine; None is one a core.
-        stack: closes the Spark session.
+        stack: closes the Spark session, and ends processes that were started and not used.
     """
 
     def make() -> Any:
@@ -206,10 +206,13 @@ def engine_maker(
             from firesteel.spark.prepare import SparkSourceEngine
 
             return SparkSourceEngine(stack.enter_context(runtime.session()), source)
-        from firesteel.data.engines import SourceEngine
+        from firesteel.data.engines import SourceEngine, partition_count
 
-        count = workers or len(os.sched_getaffinity(0))
-        return SourceEngine(source, local_launcher(count), count)
+        count = min(workers or len(os.sched_getaffinity(0)), partition_count(source))
+        launcher = local_launcher(count)
+        stack.callback(launcher.close)
+        launcher.start_ahead(count, "firesteel.data.partition")
+        return SourceEngine(source, launcher, count)
 
     return make
 

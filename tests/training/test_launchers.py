@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -165,6 +167,63 @@ def _is_running(pid: int) -> bool:
             return file.read().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
+
+
+@pytest.mark.parametrize("module", ["json", "no_such_module"])
+def test_processes_started_ahead_are_used_and_the_others_ended(module: str) -> None:
+    """Of three that wait two get a task, with what they could import; the third one is gone when these have ended."""
+    launcher = LocalProcesses()
+    launcher.start_ahead(3, module)
+    launcher.start_ahead(2, module)  # there are enough
+    waiting = _children()
+    assert len(waiting) == 3
+    pids = launcher.run(_pid, None, workers=2, meet=False)
+    assert len(set(pids)) == 2
+    assert set(pids) <= waiting
+    assert not any(_is_running(pid) for pid in waiting)
+    assert set(launcher.run(_pid, None, workers=2, meet=True)).isdisjoint(waiting)
+
+
+def test_a_process_that_dies_while_it_waits_is_named() -> None:
+    launcher = LocalProcesses()
+    launcher.start_ahead(2, "json")
+    for pid in _children():
+        os.kill(pid, signal.SIGKILL)
+    with pytest.raises(WorkerFailed, match=r"worker [01] of 2 .*was killed by signal SIGKILL"):
+        launcher.run(_pid, None, workers=2, meet=False)
+
+
+def test_processes_that_wait_end_with_their_launcher_and_not_by_ctrl_c() -> None:
+    launcher = LocalProcesses()
+    launcher.start_ahead(2, "json")
+    waiting = _children()
+    _until(lambda: all(_ignores_ctrl_c(pid) for pid in waiting))
+    for pid in waiting:
+        os.kill(pid, signal.SIGINT)
+    time.sleep(0.2)
+    assert all(_is_running(pid) for pid in waiting)
+    launcher.close()
+    assert not any(_is_running(pid) for pid in waiting)
+
+
+def _pid(payload: None, world: World, meeting: Meeting | None) -> int:
+    return os.getpid()
+
+
+def _ignores_ctrl_c(pid: int) -> bool:
+    (ignored,) = (line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("SigIgn:"))
+    return bool(int(ignored.split()[1], 16) >> (signal.SIGINT - 1) & 1)
+
+
+def _children() -> set[int]:
+    """Processes of local workers that this one has started."""
+    found = set()
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+            if parent == os.getpid() and b"firesteel.local" in (folder / "cmdline").read_bytes():
+                found.add(int(folder.name))
+    return found
 
 
 def test_what_a_worker_prints_does_not_disturb_its_report() -> None:
