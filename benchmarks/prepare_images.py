@@ -15,10 +15,10 @@ prepares both sizes, in turns:
 * whole command: pictures of the large source by the seconds from the shell to the end;
 * the work itself: pictures that the large source has more than the small one, by the seconds that it takes longer, so
   that what every start costs falls out. At least 0.85 of a bare loop's rate is wanted;
-* peak memory of all processes of the command together (Linux: proportional set size, sampled), for both sizes: it must
-  not grow with the source. Python's processes are also shown alone, because a JVM takes what it may. A process holds
-  one shard (32 MB) of each split before it writes it, so the small source should make 300 MB of rows: at 64x64 pixels
-  24,000 pictures.
+* peak memory of all processes of the command together (Linux: proportional set size, sampled in a round of its own,
+  because to sample it takes time of those that have much), for both sizes: it must not grow with the source. Python's
+  processes are also shown alone, because a JVM takes what it may. A process holds one shard (32 MB) of each split
+  before it writes it, so the small source should make 300 MB of rows: at 64x64 pixels 24,000 pictures.
 """
 
 from __future__ import annotations
@@ -28,17 +28,16 @@ import itertools
 import json
 import os
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import bson
-from measuring import FIRESTEEL, fail, in_turns, note, print_table, ratio, spread
+from measuring import FIRESTEEL, fail, in_turns, note, print_table, ratio, run_command, spread
 from memory import MemorySampler
 
 PILLOW, BARE = "bare loop, Pillow", "bare loop, simplejpeg"
@@ -164,37 +163,56 @@ def multiply_dump(file: Path, target: Path, copies: int) -> Path:
 
 @dataclass(frozen=True)
 class Run:
-    """One command: pictures that it used, its seconds, and the peaks of its memory (None where that is not known)."""
+    """One command: pictures that it used, its seconds, and the peaks of its memory where it was sampled."""
 
     pictures: int
     seconds: float
-    peak_bytes: int | None
-    peak_python_bytes: int | None
+    peak_bytes: int | None = None
+    peak_python_bytes: int | None = None
 
 
-def run_sampled(command: Sequence[str | Path], work: Path, count: Callable[[str], int]) -> Run:
-    """Run a command to its end; ``count`` reads the number of pictures from its output."""
-    with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
-        process = subprocess.Popen(command, cwd=work, stdout=output, stderr=errors)
-        began = time.perf_counter()
-        with MemorySampler(process.pid) as memory:
-            status = process.wait()
-            seconds = time.perf_counter() - began
-        output.seek(0)
-        errors.seek(0)
-        if status:
-            fail(command, output.read(), errors.read())
-        return Run(count(output.read()), seconds, memory.peak, memory.peak_python)
+@dataclass(frozen=True)
+class Contestant:
+    """What does the work.
+
+    Attributes:
+        command: for a source.
+        count: reads from the output how many pictures were used.
+    """
+
+    command: Callable[[Path], list[str | Path]]
+    count: Callable[[str], int]
+
+    def run(self, source: Path, work: Path) -> Run:
+        shutil.rmtree(work / "dataset", ignore_errors=True)
+        done = run_command(self.command(source), work)
+        return Run(self.count(done.output), done.seconds)
+
+    def run_sampled(self, source: Path, work: Path) -> Run:
+        shutil.rmtree(work / "dataset", ignore_errors=True)
+        command = self.command(source)
+        with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
+            process = subprocess.Popen(command, cwd=work, stdout=output, stderr=errors)
+            began = time.perf_counter()
+            with MemorySampler(process.pid) as memory:
+                status = process.wait()
+                seconds = time.perf_counter() - began
+            output.seek(0)
+            errors.seek(0)
+            if status:
+                fail(command, output.read(), errors.read())
+            return Run(self.count(output.read()), seconds, memory.peak, memory.peak_python)
 
 
-def run_bare(work: Path, source: Path, size: tuple[int, int], decoder: str) -> Run:
-    return run_sampled([sys.executable, "bare.py", source, *map(str, size), decoder], work, int)
+def bare(decoder: str, size: tuple[int, int]) -> Contestant:
+    return Contestant(lambda source: [sys.executable, "bare.py", source, *map(str, size), decoder], int)
 
 
-def run_firesteel(work: Path, source: Path, size: tuple[int, int], engine: list[str]) -> Run:
-    shutil.rmtree(work / "dataset", ignore_errors=True)
-    command = [*FIRESTEEL, "prepare", source, "dataset", "--size", f"{size[0]}x{size[1]}", "--channels", "3", "--json"]
-    return run_sampled([*command, *engine], work, lambda text: json.loads(text)["written"])
+def firesteel(engine: list[str], size: tuple[int, int]) -> Contestant:
+    options = ["--size", f"{size[0]}x{size[1]}", "--channels", "3", "--json", *engine]
+    return Contestant(
+        lambda source: [*FIRESTEEL, "prepare", source, "dataset", *options], lambda text: json.loads(text)["written"]
+    )
 
 
 # -- the comparison -------------------------------------------------------------------------------------------------
@@ -202,21 +220,19 @@ def run_firesteel(work: Path, source: Path, size: tuple[int, int], engine: list[
 
 def compare(work: Path, source: Source, size: tuple[int, int], options: argparse.Namespace) -> list[list[str]]:
     """A row of the table for each contestant."""
-    engines = {
-        SPARK: ["--master", "local[2]"],
-        LOCAL: ["--engine", "local", "--workers", "2"],
-    }
-
-    def both(run: Callable[[Path], Run]) -> Callable[[], tuple[Run, Run]]:
-        return lambda: (run(source.small), run(source.large))
-
     contestants = {
-        PILLOW: both(lambda path: run_bare(work, path, size, "pillow")),
-        BARE: both(lambda path: run_bare(work, path, size, "ours")),
+        PILLOW: bare("pillow", size),
+        BARE: bare("ours", size),
+        SPARK: firesteel(["--master", "local[2]"], size),
+        LOCAL: firesteel(["--engine", "local", "--workers", "2"], size),
     }
-    for name, engine in engines.items():
-        contestants[name] = both(lambda path, engine=engine: run_firesteel(work, path, size, engine))
-    runs = in_turns(contestants, options.runs)
+
+    def both(run: Callable[[Path, Path], Run]) -> Callable[[], tuple[Run, Run]]:
+        return lambda: (run(source.small, work), run(source.large, work))
+
+    sampled = {name: both(each.run_sampled)() for name, each in contestants.items()}
+    note("memory sampled")
+    runs = in_turns({name: both(each.run) for name, each in contestants.items()}, options.runs, warm_up=False)
     whole = {name: [large.pictures / large.seconds for _, large in each] for name, each in runs.items()}
     work_itself = {name: [_work_rate(*pair) for pair in each] for name, each in runs.items()}
     return [
@@ -226,10 +242,10 @@ def compare(work: Path, source: Source, size: tuple[int, int], options: argparse
             spread(work_itself[name]),
             f"{ratio(work_itself[name], work_itself[PILLOW]):.2f}",
             f"{ratio(work_itself[name], work_itself[BARE]):.2f}",
-            _megabytes([(small.peak_bytes, large.peak_bytes) for small, large in each]),
-            _megabytes([(small.peak_python_bytes, large.peak_python_bytes) for small, large in each]),
+            _megabytes(small.peak_bytes, large.peak_bytes),
+            _megabytes(small.peak_python_bytes, large.peak_python_bytes),
         ]
-        for name, each in runs.items()
+        for name, (small, large) in sampled.items()
     ]
 
 
@@ -237,9 +253,8 @@ def _work_rate(small: Run, large: Run) -> float:
     return (large.pictures - small.pictures) / max(1e-3, large.seconds - small.seconds)
 
 
-def _megabytes(peaks: Sequence[tuple[int | None, int | None]]) -> str:
-    columns = [[peak / 1e6 for peak in column if peak is not None] for column in zip(*peaks)]
-    return " -> ".join(f"{statistics.median(column):,.0f}" if column else "--" for column in columns)
+def _megabytes(*peaks: int | None) -> str:
+    return " -> ".join("--" if peak is None else f"{peak / 1e6:,.0f}" for peak in peaks)
 
 
 def parse_size(text: str) -> tuple[int, int]:
