@@ -26,8 +26,8 @@ _PARTITIONS = 8
 
 _SOURCE_BYTES = 64 << 20
 
-_INDEXED_HERE_BYTES = 64 << 20
-"""Processes that index a smaller source take longer to start."""
+_INDEXED_HERE_BYTES = 512 << 20
+"""A smaller source is indexed sooner than processes have started for it."""
 
 
 def partition_count(source: Source, plan: PreparePlan | None = None) -> int:

@@ -8,6 +8,7 @@ on. To know where one split ends, one pass over (label, key) suffices; then each
 from __future__ import annotations
 
 import hashlib
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -85,8 +86,7 @@ class SplitRule:
     boundaries: Mapping[str, tuple[int, ...]]
 
     def split_of(self, label: str, group: str) -> str:
-        key = split_key(self.seed, group)
-        return self.names[sum(boundary < key for boundary in self.boundaries[label])]
+        return self.names[bisect_left(self.boundaries[label], split_key(self.seed, group))]
 
 
 def boundary_positions(rows: int, fractions: Sequence[float]) -> list[int]:

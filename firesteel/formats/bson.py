@@ -108,7 +108,7 @@ def read(file: IO[bytes], size: int, chunk: Chunk) -> Iterator[Record | Broken]:
                 else:
                     yield from _rescued(item, bytes(data))
             continue
-        yield from map(Record, begins, documents)
+        yield from map(Record._make, zip(begins, documents))
 
 
 class _Block:

@@ -70,31 +70,34 @@ class BsonSource(Source):
     def rows_of(self, partition: bson_format.Chunk, *, with_data: bool = True) -> Iterator[Row]:
         with self.place.open() as file:
             for item in bson_format.read(file, self.file.size, partition):
-                yield from self._rows(item, with_data=with_data)
+                if isinstance(item, bson_format.Broken):
+                    place, problem = f"{self.place.name}@{item.offset}", f"{item.reason} ({item.size} bytes)"
+                    yield Row(place, item.head, problem=problem)
+                else:
+                    yield from self._rows(item, with_data)
 
     def sample(self, count: int) -> Iterator[Row]:
         yield from itertools.islice(self.rows_of(bson_format.Chunk(0, self.file.size)), count)
 
-    def _rows(self, item: bson_format.Record | bson_format.Broken, *, with_data: bool) -> list[Row]:
-        if isinstance(item, bson_format.Broken):
-            return [Row(f"{self.place.name}@{item.offset}", item.head, problem=f"{item.reason} ({item.size} bytes)")]
-        document = item.document
-        name = str(document[self.id_field]) if self.id_field in document else f"@{item.offset}"
+    def _rows(self, record: bson_format.Record, with_data: bool) -> Iterator[Row]:
+        offset, document = record
+        name = str(document[self.id_field]) if self.id_field in document else f"@{offset}"
         label = document.get(self.label_field)
+        text = None if label is None or isinstance(label, (dict, list)) else str(label)
         pictures = _find(document, self._picture_path)
         if not pictures:
-            return [Row(name, b"", problem=f"record has no {self.picture_field}")]
-        text = None if label is None or isinstance(label, (dict, list)) else str(label)
-        rows = []
-        for number, picture in enumerate(pictures):
-            problem, data = None, picture if with_data else b""
+            yield Row(name, b"", problem=f"record has no {self.picture_field}")
+        row_id = name
+        for number, picture in enumerate(pictures, 1):
             if text is None:
-                problem, data = f"record has no {self.label_field}", picture if isinstance(picture, bytes) else b""
+                data = picture if isinstance(picture, bytes) else b""
+                yield Row(row_id, data, None, None, name, f"record has no {self.label_field}")
             elif not isinstance(picture, bytes):
-                problem, data = f"{self.picture_field} is {type(picture).__name__}, not binary", b""
-            row_id = name if number == 0 else f"{name}_{number}"
-            rows.append(Row(row_id, data, None if problem else text, None, name, problem))
-        return rows
+                problem = f"{self.picture_field} is {type(picture).__name__}, not binary"
+                yield Row(row_id, b"", None, None, name, problem)
+            else:
+                yield Row(row_id, picture if with_data else b"", text, None, name)
+            row_id = f"{name}_{number}"
 
 
 def _find(document: Any, path: list[str]) -> list[Any]:
