@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import dataclasses
-import pickle
 import tempfile
 import time
-import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -25,9 +22,9 @@ from firesteel.data.progress import announce_rows
 from firesteel.data.sources import Source
 from firesteel.errors import DataError
 from firesteel.launch import Launcher
+from firesteel.local_tasks import map_local
 from firesteel.runtime import Watch
 from firesteel.storage import Place
-from firesteel.world import Meeting, World
 
 COMPARED = 2_000_000
 """Of larger sources a sample of about so many pictures is compared with each other: some 150 bytes a picture on the driver."""
@@ -50,7 +47,7 @@ class Tasks:
 
 def local_tasks(launcher: Launcher, workers: int) -> Tasks:
     """Processes of this host, or this process."""
-    return Tasks(partial(_run_local, launcher, workers), progress=True)
+    return Tasks(partial(map_local, launcher, workers), progress=True)
 
 
 def analyze_rows(
@@ -141,37 +138,6 @@ def _watched(tasks: Tasks, rows: int | None, watch: Watch | None) -> Iterator[st
             announce_rows(Place(folder), rows)
         with watch(Place(folder)):
             yield folder
-
-
-# -- processes of this host -------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Share:
-    function: Callable[..., Any]
-    arguments: Sequence[tuple[Any, ...]]
-
-
-def _run_local(
-    launcher: Launcher, workers: int, function: Callable[..., Any], arguments: Sequence[tuple[Any, ...]]
-) -> list[Any]:
-    workers = max(1, min(workers, len(arguments)))
-    if workers == 1:
-        return [function(*each) for each in arguments]
-    results: dict[int, Any] = {}
-    for parts in launcher.run(_run_share, _Share(function, arguments), workers=workers, meet=False):
-        for number, text in parts:
-            results[number] = pickle.loads(zlib.decompress(base64.b64decode(text)))  # from our own processes
-    return [results[number] for number in range(len(arguments))]
-
-
-def _run_share(share: _Share, world: World, meeting: Meeting | None) -> list[tuple[int, str]]:
-    """(number, result) of every ``world_size``-th call, JSON-able."""
-    done = []
-    for number in range(world.rank, len(share.arguments), world.world_size):
-        result = share.function(*share.arguments[number])
-        done.append((number, base64.b64encode(zlib.compress(pickle.dumps(result), 1)).decode()))
-    return done
 
 
 __all__ = ["COMPARED", "Tasks", "analyze_rows", "expected_rows", "local_tasks"]

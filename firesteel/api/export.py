@@ -55,9 +55,9 @@ def export_images(
     """
     from functools import partial
 
-    from firesteel.data.engines import map_local
     from firesteel.data.sources import open_source
     from firesteel.export.driver import export
+    from firesteel.local_tasks import map_local
 
     if check not in ("full", "header"):
         raise ConfigError(f"check must be full or header, got {check!r}.")

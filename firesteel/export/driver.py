@@ -34,7 +34,7 @@ RESULT_NAME = "export.json"
 _BEGUN_NAME = "begun.json"
 
 Tasks = Callable[[Callable[..., Any], Sequence[tuple[Any, ...]]], list[Any]]
-"""Runs a function once per tuple of arguments: :func:`firesteel.data.engines.map_local` or Spark's ``map_tasks``."""
+"""Runs a function once per tuple of arguments: :func:`firesteel.local_tasks.map_local` or Spark's ``map_tasks``."""
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,11 @@ import bson
 import pytest
 
 import firesteel
-from firesteel.data.engines import map_local
 from firesteel.data.sources import ArchiveSource, Row, list_archives, open_source
 from firesteel.errors import WorkerFailed
 from firesteel.export.driver import export
 from firesteel.local import LocalProcesses
+from firesteel.local_tasks import map_local
 from tests.archives import cifar10_files, tar_bytes, write_archive
 from tests.conftest import picture
 from tests.data.test_preparation import assert_whole
