@@ -208,10 +208,11 @@ def engine_maker(
             return SparkSourceEngine(stack.enter_context(runtime.session()), source)
         from firesteel.data.engines import SourceEngine, partition_count
 
-        count = min(workers or len(os.sched_getaffinity(0)), partition_count(source))
+        count = workers or len(os.sched_getaffinity(0))
         launcher = local_launcher(count)
         stack.callback(launcher.close)
-        launcher.start_ahead(count, "firesteel.data.partition")
+        # There may be more partitions when it is known how large the rows become, but not fewer.
+        launcher.start_ahead(min(count, partition_count(source)), "firesteel.data.partition")
         return SourceEngine(source, launcher, count)
 
     return make
