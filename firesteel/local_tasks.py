@@ -17,7 +17,7 @@ Begin = Callable[[Any, World], Callable[[int], Any]]
 """Called once in each process with the work and the process's place; what it returns is called with each number."""
 
 
-def run_dealt(launcher: Launcher, workers: int, begin: Begin, work: Any, count: int) -> list[Any]:
+def run_pieces(launcher: Launcher, workers: int, begin: Begin, work: Any, count: int) -> list[Any]:
     """Do the pieces 0 to ``count - 1`` of a work.
 
     Args:
@@ -38,10 +38,10 @@ def run_dealt(launcher: Launcher, workers: int, begin: Begin, work: Any, count: 
     if count == 0:
         return []
     if workers == 1:
-        (done,) = InProcess().run(_do_dealt, _Dealt(begin, work, count, None), workers=1, meet=False)
+        (done,) = InProcess().run(_do_pieces, _Pieces(begin, work, count, None), workers=1, meet=False)
         return [result for _, result in done]
     with tempfile.TemporaryDirectory(prefix="firesteel-") as taken:
-        parts = launcher.run(_do_dealt_elsewhere, _Dealt(begin, work, count, taken), workers=workers, meet=False)
+        parts = launcher.run(_do_pieces_elsewhere, _Pieces(begin, work, count, taken), workers=workers, meet=False)
     done = [piece for part in parts for piece in pickle.loads(base64.b64decode(part))]  # from our own processes
     return [result for _, result in sorted(done, key=_number)]
 
@@ -49,12 +49,12 @@ def run_dealt(launcher: Launcher, workers: int, begin: Begin, work: Any, count: 
 def map_local(
     launcher: Launcher, workers: int, function: Callable[..., Any], arguments: Sequence[tuple[Any, ...]]
 ) -> list[Any]:
-    """Run an importable function once per tuple of arguments; see :func:`run_dealt`.
+    """Run an importable function once per tuple of arguments; see :func:`run_pieces`.
 
     Returns:
         the results in the order of ``arguments``.
     """
-    return run_dealt(launcher, workers, _calling, (function, arguments), len(arguments))
+    return run_pieces(launcher, workers, _calling, (function, arguments), len(arguments))
 
 
 def _calling(work: tuple[Callable[..., Any], Sequence[tuple[Any, ...]]], world: World) -> Callable[[int], Any]:
@@ -63,11 +63,11 @@ def _calling(work: tuple[Callable[..., Any], Sequence[tuple[Any, ...]]], world: 
 
 
 @dataclass(frozen=True)
-class _Dealt:
+class _Pieces:
     """What each process gets.
 
     Attributes:
-        begin, work, count: see :func:`run_dealt`.
+        begin, work, count: see :func:`run_pieces`.
         taken: folder in which a process leaves a file for each number that it takes; None if there is one process.
     """
 
@@ -87,13 +87,13 @@ class _Dealt:
         return True
 
 
-def _do_dealt(dealt: _Dealt, world: World, meeting: Meeting | None) -> list[tuple[int, Any]]:
-    function = dealt.begin(dealt.work, world)
-    return [(number, function(number)) for number in range(dealt.count) if dealt.take(number)]
+def _do_pieces(pieces: _Pieces, world: World, meeting: Meeting | None) -> list[tuple[int, Any]]:
+    function = pieces.begin(pieces.work, world)
+    return [(number, function(number)) for number in range(pieces.count) if pieces.take(number)]
 
 
-def _do_dealt_elsewhere(dealt: _Dealt, world: World, meeting: Meeting | None) -> str:
-    return base64.b64encode(pickle.dumps(_do_dealt(dealt, world, meeting))).decode()
+def _do_pieces_elsewhere(pieces: _Pieces, world: World, meeting: Meeting | None) -> str:
+    return base64.b64encode(pickle.dumps(_do_pieces(pieces, world, meeting))).decode()
 
 
 def _number(piece: tuple[int, Any]) -> int:

@@ -10,7 +10,6 @@ not move for too long is ended by its guard, and a worker whose guard is gone en
 from __future__ import annotations
 
 import contextlib
-import gc
 import json
 import os
 import pickle
@@ -101,7 +100,6 @@ def be_worker(task: bytes, world: World, rendezvous: Rendezvous | None, report_t
         function, payload = pickle.loads(task)  # from our own guard, through a pipe
     except Exception as error:  # the user's module or Firesteel itself is missing here
         voice.end_with(failure_report(error, world))
-    gc.freeze()  # what has been imported stays; the collector need not look at it again and again
     report = run_worker(
         function,
         payload,

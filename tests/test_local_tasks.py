@@ -12,7 +12,7 @@ import pytest
 from firesteel.errors import DataError
 from firesteel.launch import InProcess
 from firesteel.local import LocalProcesses
-from firesteel.local_tasks import map_local, run_dealt
+from firesteel.local_tasks import map_local, run_pieces
 from firesteel.world import World
 
 
@@ -47,11 +47,11 @@ def double(number: int, text: str) -> str:
 
 def test_a_long_piece_does_not_hold_up_the_others(tmp_path):
     """One process is held by its first piece until all others are done: by the other process."""
-    results = run_dealt(LocalProcesses(), 2, begin_to_mark, tmp_path, 8)
+    results = run_pieces(LocalProcesses(), 2, begin_to_mark, tmp_path, 8)
     assert [number for number, _ in results] == list(range(8))
     assert len({rank for _, rank in results[1:]}) == 1
     assert results[0][1] != results[1][1]
-    assert {(tmp_path / str(number)).read_text() for number in range(8)} != {str(os.getpid())}
+    assert len({(tmp_path / str(number)).read_text() for number in range(8)} - {str(os.getpid())}) == 2
 
 
 @pytest.mark.parametrize(("workers", "count"), [(1, 5), (3, 5), (4, 2), (2, 0)])
@@ -60,8 +60,7 @@ def test_results_come_by_number_whatever_the_number_of_processes(workers, count)
     assert results == ["x" * number for number in range(count)]
 
 
-def test_one_process_is_this_one(tmp_path):
-    """Nothing is started for it, and nothing is left behind."""
+def test_one_process_is_this_one():
     assert map_local(InProcess(), 1, os.getpid, [(), ()]) == [os.getpid()] * 2
 
 
@@ -70,5 +69,5 @@ def test_a_piece_that_fails_is_what_is_reported(workers, tmp_path, monkeypatch):
     """Its error comes as it was raised, and the folder by which processes share the pieces is gone."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     with pytest.raises(DataError, match="piece 3 is bad"):
-        run_dealt(LocalProcesses(), workers, begin_to_fail, 3, 6)
+        run_pieces(LocalProcesses(), workers, begin_to_fail, 3, 6)
     assert list(tmp_path.iterdir()) == []

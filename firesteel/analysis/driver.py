@@ -8,7 +8,6 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from firesteel.analysis import sheet, sources
@@ -21,8 +20,6 @@ from firesteel.data.engines import partition_count
 from firesteel.data.progress import announce_rows
 from firesteel.data.sources import Source
 from firesteel.errors import DataError
-from firesteel.launch import Launcher
-from firesteel.local_tasks import map_local
 from firesteel.runtime import Watch
 from firesteel.storage import Place
 
@@ -43,11 +40,6 @@ class Tasks:
 
     run: Run
     progress: bool
-
-
-def local_tasks(launcher: Launcher, workers: int) -> Tasks:
-    """Processes of this host, or this process."""
-    return Tasks(partial(map_local, launcher, workers), progress=True)
 
 
 def analyze_rows(
@@ -140,4 +132,4 @@ def _watched(tasks: Tasks, rows: int | None, watch: Watch | None) -> Iterator[st
             yield folder
 
 
-__all__ = ["COMPARED", "Tasks", "analyze_rows", "expected_rows", "local_tasks"]
+__all__ = ["COMPARED", "Tasks", "analyze_rows", "expected_rows"]

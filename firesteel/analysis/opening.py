@@ -7,14 +7,16 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from firesteel.analysis.driver import COMPARED, Tasks, analyze_rows, expected_rows, local_tasks
+from firesteel.analysis.driver import COMPARED, Tasks, analyze_rows, expected_rows
 from firesteel.analysis.results import Analysis, TableAnalysis
 from firesteel.analysis.sources import PreparedRows
 from firesteel.data.manifest import MANIFEST_NAME, Dataset
 from firesteel.data.sources import FORMATS, Source, open_source
 from firesteel.errors import ConfigError, DataError
+from firesteel.local_tasks import map_local
 from firesteel.runtime import Runtime, Watch, local_launcher
 from firesteel.specs import check_options, did_you_mean
 from firesteel.storage import Place
@@ -103,7 +105,7 @@ def _tasks(runtime: Runtime, workers: int | None, rows: Source | PreparedRows) -
     if not runtime.uses_spark:
         few = expected_rows(rows) < _FEW_ROWS
         count = workers or (1 if few else len(os.sched_getaffinity(0)))
-        yield local_tasks(local_launcher(count), count)
+        yield Tasks(partial(map_local, local_launcher(count), count), progress=True)
         return
     from firesteel.spark.analyze import spark_tasks
 

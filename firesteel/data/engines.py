@@ -16,7 +16,7 @@ from firesteel.data.partition import write_partition
 from firesteel.data.preparation import Engine, PreparePlan, Report
 from firesteel.data.sources import BsonSource, Row, Source
 from firesteel.launch import InProcess, Launcher
-from firesteel.local_tasks import run_dealt
+from firesteel.local_tasks import run_pieces
 from firesteel.world import World
 
 _PARTITIONS = 8
@@ -100,13 +100,13 @@ class SourceEngine(Engine):
             batches = [index_partition(self._source, partition, seed) for partition in partitions]
         else:
             work = _Work(self._source, partitions, seed)
-            batches = run_dealt(self._launcher, self._workers, _indexing, work, len(partitions))
+            batches = run_pieces(self._launcher, self._workers, _indexing, work, len(partitions))
         return class_index(batches, fractions, targets)
 
     def write(self, plan: PreparePlan) -> list[Report]:
         partitions = self._cut(plan)
         work = _Work(self._source.for_task(), partitions, plan.seed, plan)
-        return run_dealt(self._launcher, self._workers, _writing, work, len(partitions))
+        return run_pieces(self._launcher, self._workers, _writing, work, len(partitions))
 
 
 def _indexing(work: _Work, world: World) -> Callable[[int], pa.RecordBatch]:

@@ -42,8 +42,8 @@ def warm_up() -> None:
     import firesteel.spark.tasks
     import firesteel.training.worker  # noqa: F401
 
-    # pyspark's worker collects garbage after each task: without the 300,000 objects of these modules in 2 ms, not 0.15 s.
-    # Nor does it then write to the pages that all workers share.
+    # pyspark's worker collects garbage after each task: to look through the objects of these modules took 0.15 s each time,
+    # and wrote to the pages that all workers share.
     gc.freeze()
 
 
